@@ -1,0 +1,297 @@
+//! What the whole program sees of the configuration: resolved, checked, immutable.
+//!
+//! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
+//! not be empty is not.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use ipnet::IpNet;
+
+use super::secret::Secret;
+
+/// Index into [`Plan::issuers`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IssuerId(pub usize);
+
+/// Index into [`Plan::upstreams`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamId(pub usize);
+
+/// Index into [`Plan::routes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RouteId(pub usize);
+
+#[derive(Debug)]
+pub struct Plan {
+    pub server: ServerPlan,
+    pub listeners: Vec<ListenerPlan>,
+    pub admin: AdminPlan,
+    pub limits: Limits,
+    pub issuers: Vec<IssuerPlan>,
+    pub upstreams: Vec<UpstreamPlan>,
+    pub routes: Vec<RoutePlan>,
+    pub access_log: bool,
+}
+
+#[derive(Debug)]
+pub struct ServerPlan {
+    pub threads: usize,
+    /// Readiness fails for this long before the listeners close.
+    pub pre_stop: Duration,
+    /// In-flight requests have this long to finish.
+    pub drain: Duration,
+}
+
+#[derive(Debug)]
+pub struct ListenerPlan {
+    /// As written: the metric label `listener`.
+    pub name: Arc<str>,
+    pub address: SocketAddr,
+    pub tls: Option<ListenerTls>,
+    /// Whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+}
+
+#[derive(Debug)]
+pub struct ListenerTls {
+    pub certificate: PathBuf,
+    pub private_key: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct AdminPlan {
+    pub address: SocketAddr,
+    pub token: Option<Secret>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub header_timeout: Duration,
+    pub header_bytes: usize,
+    pub header_fields: usize,
+    pub body_bytes: u64,
+    /// Bytes a second after the first ten seconds; 0 is off.
+    pub body_min_rate: u64,
+    pub write_timeout: Duration,
+    pub keep_alive: Duration,
+    pub connections: usize,
+    pub connections_per_source: usize,
+    pub token_bytes: usize,
+    pub http2_streams: u32,
+    pub http2_header_list: u32,
+    pub http2_idle: Duration,
+}
+
+/// The asymmetric algorithms of RFC 7518 and RFC 8037 that we verify. There is no symmetric one to confuse them with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+#[derive(Debug)]
+pub struct IssuerPlan {
+    pub name: Arc<str>,
+    /// What `iss` must say, compared byte for byte.
+    pub issuer: String,
+    pub keys_from: KeysFrom,
+    pub ca: Option<PathBuf>,
+    /// Any of these must be in `aud`.
+    pub audience: Vec<String>,
+    pub algorithms: Vec<Algorithm>,
+    /// Lower case, without `application/`.
+    pub token_types: Vec<String>,
+    pub unmarked: Unmarked,
+    pub leeway: Duration,
+    pub keys: KeysPlan,
+}
+
+/// Where an issuer's signing keys are read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeysFrom {
+    /// `jwks_uri` of this discovery document, whose `issuer` must be ours.
+    Discovery(String),
+    /// This URL.
+    Url(String),
+    File(PathBuf),
+}
+
+/// What to do with a token that does not say that it is an access token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmarked {
+    Refuse,
+    Allow,
+}
+
+#[derive(Debug, Clone)]
+pub struct KeysPlan {
+    pub refresh: Duration,
+    pub cooldown: Duration,
+    pub max_stale: Duration,
+    pub timeout: Duration,
+}
+
+#[derive(Debug)]
+pub struct UpstreamPlan {
+    pub name: Arc<str>,
+    pub peers: Vec<PeerPlan>,
+    pub timeouts: UpstreamTimeouts,
+    /// Attempts on connect failure, the first included: 1 to 5.
+    pub attempts: usize,
+    /// More requests in flight than this are answered 503.
+    pub max_in_flight: Option<usize>,
+    pub tls: Option<UpstreamTls>,
+}
+
+#[derive(Debug)]
+pub struct PeerPlan {
+    /// `host:port` as written; a name is resolved when the server starts.
+    pub address: String,
+    pub weight: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct UpstreamTimeouts {
+    pub connect: Duration,
+    pub read: Duration,
+    pub write: Duration,
+    pub idle: Duration,
+}
+
+#[derive(Debug)]
+pub struct UpstreamTls {
+    /// Never empty: an empty name would switch Pingora's check off.
+    pub server_name: String,
+    pub ca: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+pub struct RoutePlan {
+    pub name: Arc<str>,
+    pub matcher: MatchPlan,
+    /// A prefix of `matcher.path` on a segment boundary.
+    pub strip_prefix: Option<String>,
+    pub upstream: UpstreamId,
+    pub access: Access,
+    pub keep_authorization: bool,
+    /// Header → JSON pointer (RFC 6901) into the claims.
+    pub forward_headers: Vec<(HeaderName, String)>,
+    pub rate_limit: Option<RateLimit>,
+    pub timeout: Duration,
+    pub body_bytes: u64,
+    pub request_headers: HeaderEdits,
+    pub response_headers: HeaderEdits,
+}
+
+#[derive(Debug)]
+pub struct MatchPlan {
+    /// Lower case, without port; `None` is any. `*.example.com` covers one or more labels.
+    pub host: Option<String>,
+    /// Starts with `/`; no trailing `/` unless it is `/` alone.
+    pub path: String,
+    pub exact: bool,
+    /// Empty is any. `GET` brings `HEAD` with it.
+    pub methods: Vec<Method>,
+    pub headers: Vec<(HeaderName, String)>,
+    pub query: Vec<(String, String)>,
+}
+
+/// Who may use a route. There is no default: a route that says nothing is a configuration error.
+#[derive(Debug)]
+pub enum Access {
+    Public,
+    Token(Policy),
+}
+
+/// What a route demands of a proved principal; every part that is empty demands nothing.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// Empty is all.
+    pub issuers: Vec<IssuerId>,
+    /// `azp`, any of.
+    pub clients: Vec<String>,
+    pub scopes: Vec<String>,
+    pub any_scope: Vec<String>,
+    pub realm_roles: Vec<String>,
+    pub any_realm_role: Vec<String>,
+    pub client_roles: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RatePer {
+    Client,
+    Source,
+}
+
+#[derive(Debug, Clone)]
+pub struct RateLimit {
+    pub per: RatePer,
+    pub requests: u32,
+    pub every: Duration,
+    pub burst: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct HeaderEdits {
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub remove: Vec<HeaderName>,
+}
+
+impl Plan {
+    pub fn issuer(&self, id: IssuerId) -> &IssuerPlan {
+        &self.issuers[id.0]
+    }
+
+    pub fn upstream(&self, id: UpstreamId) -> &UpstreamPlan {
+        &self.upstreams[id.0]
+    }
+
+    pub fn route(&self, id: RouteId) -> &RoutePlan {
+        &self.routes[id.0]
+    }
+}
+
+impl Algorithm {
+    pub const ALL: [Algorithm; 9] = [
+        Algorithm::RS256,
+        Algorithm::RS384,
+        Algorithm::RS512,
+        Algorithm::PS256,
+        Algorithm::PS384,
+        Algorithm::PS512,
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::EdDSA,
+    ];
+
+    /// The name in the JOSE registry, which is also the word in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::RS256 => "RS256",
+            Algorithm::RS384 => "RS384",
+            Algorithm::RS512 => "RS512",
+            Algorithm::PS256 => "PS256",
+            Algorithm::PS384 => "PS384",
+            Algorithm::PS512 => "PS512",
+            Algorithm::ES256 => "ES256",
+            Algorithm::ES384 => "ES384",
+            Algorithm::EdDSA => "EdDSA",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+}

@@ -1,0 +1,359 @@
+//! Every metric: name, help and labels, declared once.
+//!
+//! Labels come from closed sets or from the configuration, never from the wire; handles are resolved when the plan is
+//! built, so a request only increments.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::config::plan::{IssuerId, Plan, RouteId, UpstreamId};
+use crate::reject::Rejection;
+
+/// The label value where a request met no route or a token no issuer of ours.
+pub const NONE: &str = "none";
+
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "other",
+];
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// Outcome of judging one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    Ok,
+    Refused,
+    Unavailable,
+}
+
+/// Outcome of one key refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    Ok,
+    /// Nothing usable came: connection, status, size, time.
+    Failed,
+    /// Something came that is no usable key set.
+    Invalid,
+}
+
+/// Outcome of one upstream request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    Ok,
+    ConnectFailed,
+    Timeout,
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofSource {
+    Cache,
+    Local,
+    Introspection,
+}
+
+pub struct Metrics {
+    registry: Registry,
+    routes: Vec<RouteHandles>,
+    no_route: RouteHandles,
+    issuers: Vec<IssuerHandles>,
+    no_issuer: VerificationHandles,
+    upstreams: Vec<UpstreamHandles>,
+    connections: Vec<IntGauge>,
+    unparsed: IntCounter,
+}
+
+struct RouteHandles {
+    /// `[method][class]`
+    requests: [[IntCounter; 5]; 9],
+    duration: Histogram,
+    rejections: Vec<IntCounter>,
+}
+
+struct VerificationHandles {
+    /// `[source][outcome]`
+    verifications: [[IntCounter; 3]; 3],
+}
+
+struct IssuerHandles {
+    verification: VerificationHandles,
+    keys: IntGauge,
+    keys_age: Gauge,
+    refreshes: [IntCounter; 3],
+    skipped: IntCounterVec,
+    name: Arc<str>,
+}
+
+struct UpstreamHandles {
+    outcomes: [IntCounter; 4],
+    in_flight: IntGauge,
+}
+
+impl Metrics {
+    /// Declares everything for this plan. Fails only if a name is declared twice, which no plan can cause.
+    pub fn new(plan: &Plan) -> Result<Arc<Self>, prometheus::Error> {
+        let registry = Registry::new();
+        let requests = counters(
+            &registry,
+            "portcullis_requests_total",
+            "Requests answered, by route, method and status class.",
+            &["route", "method", "status_class"],
+        )?;
+        let duration = HistogramVec::new(
+            HistogramOpts::new(
+                "portcullis_request_duration_seconds",
+                "Time from the request's head to the end of its response.",
+            )
+            .buckets(vec![
+                0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+                10.0, 30.0,
+            ]),
+            &["route"],
+        )?;
+        registry.register(Box::new(duration.clone()))?;
+        let rejections = counters(
+            &registry,
+            "portcullis_rejections_total",
+            "Requests that the gateway itself refused, by route and exact reason.",
+            &["route", "reason"],
+        )?;
+        let verifications = counters(
+            &registry,
+            "portcullis_token_verifications_total",
+            "Tokens judged, by issuer, source of the proof and outcome.",
+            &["issuer", "source", "outcome"],
+        )?;
+        let keys = gauges(
+            &registry,
+            "portcullis_jwks_keys",
+            "Usable signing keys held, by issuer.",
+            &["issuer"],
+        )?;
+        let age = prometheus::GaugeVec::new(
+            Opts::new(
+                "portcullis_jwks_age_seconds",
+                "Time since the issuer's keys were last fetched.",
+            ),
+            &["issuer"],
+        )?;
+        registry.register(Box::new(age.clone()))?;
+        let refreshes = counters(
+            &registry,
+            "portcullis_jwks_refreshes_total",
+            "Fetches of an issuer's keys, by outcome.",
+            &["issuer", "outcome"],
+        )?;
+        let skipped = counters(
+            &registry,
+            "portcullis_jwks_keys_skipped_total",
+            "Keys of fetched sets that were left out, by issuer and reason.",
+            &["issuer", "reason"],
+        )?;
+        let carried = counters(
+            &registry,
+            "portcullis_upstream_requests_total",
+            "Requests sent to an upstream, by outcome.",
+            &["upstream", "outcome"],
+        )?;
+        let in_flight = gauges(
+            &registry,
+            "portcullis_upstream_in_flight",
+            "Requests at an upstream now.",
+            &["upstream"],
+        )?;
+        let peers = gauges(
+            &registry,
+            "portcullis_upstream_peers",
+            "Peers of an upstream, by state.",
+            &["upstream", "state"],
+        )?;
+        let connections = gauges(
+            &registry,
+            "portcullis_connections_open",
+            "Connections open, by listener.",
+            &["listener"],
+        )?;
+        let unparsed = IntCounter::new(
+            "portcullis_unparsed_requests_total",
+            "Connections that ended on bytes that never became a request.",
+        )?;
+        registry.register(Box::new(unparsed.clone()))?;
+        let build = gauges(
+            &registry,
+            "portcullis_build_info",
+            "Always 1; the labels say what runs.",
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+
+        let route = |name: &str| RouteHandles {
+            requests: METHODS
+                .map(|m| CLASSES.map(|class| requests.with_label_values(&[name, m, class]))),
+            duration: duration.with_label_values(&[name]),
+            rejections: Rejection::ALL
+                .iter()
+                .map(|r| rejections.with_label_values(&[name, r.label()]))
+                .collect(),
+        };
+        let verification = |name: &str| VerificationHandles {
+            verifications: ["cache", "local", "introspection"].map(|source| {
+                ["ok", "refused", "unavailable"]
+                    .map(|outcome| verifications.with_label_values(&[name, source, outcome]))
+            }),
+        };
+        Ok(Arc::new(Metrics {
+            routes: plan.routes.iter().map(|r| route(&r.name)).collect(),
+            no_route: route(NONE),
+            issuers: plan
+                .issuers
+                .iter()
+                .map(|issuer| IssuerHandles {
+                    verification: verification(&issuer.name),
+                    keys: keys.with_label_values(&[&issuer.name]),
+                    keys_age: age.with_label_values(&[&issuer.name]),
+                    refreshes: ["ok", "failed", "invalid"]
+                        .map(|outcome| refreshes.with_label_values(&[&*issuer.name, outcome])),
+                    skipped: skipped.clone(),
+                    name: issuer.name.clone(),
+                })
+                .collect(),
+            no_issuer: verification(NONE),
+            upstreams: plan
+                .upstreams
+                .iter()
+                .map(|upstream| {
+                    // No health checks yet: every configured peer counts as healthy.
+                    for (state, count) in [
+                        ("healthy", upstream.peers.len()),
+                        ("unhealthy", 0),
+                        ("ejected", 0),
+                    ] {
+                        peers
+                            .with_label_values(&[&*upstream.name, state])
+                            .set(i64::try_from(count).unwrap_or(i64::MAX));
+                    }
+                    UpstreamHandles {
+                        outcomes: ["ok", "connect_failed", "timeout", "failed"]
+                            .map(|o| carried.with_label_values(&[&*upstream.name, o])),
+                        in_flight: in_flight.with_label_values(&[&upstream.name]),
+                    }
+                })
+                .collect(),
+            connections: plan
+                .listeners
+                .iter()
+                .map(|listener| connections.with_label_values(&[&listener.name]))
+                .collect(),
+            unparsed,
+            registry,
+        }))
+    }
+
+    /// One finished request.
+    pub fn request(
+        &self,
+        route: Option<RouteId>,
+        method: &http::Method,
+        status: u16,
+        took: Duration,
+    ) {
+        let handles = self.route(route);
+        let class = usize::from((status / 100).clamp(1, 5)) - 1;
+        handles.requests[method_index(method)][class].inc();
+        handles.duration.observe(took.as_secs_f64());
+    }
+
+    pub fn rejected(&self, route: Option<RouteId>, rejection: Rejection) {
+        self.route(route).rejections[rejection.index()].inc();
+    }
+
+    pub fn judged(&self, issuer: Option<IssuerId>, source: ProofSource, outcome: Judged) {
+        let handles = issuer.map_or(&self.no_issuer, |id| &self.issuers[id.0].verification);
+        handles.verifications[source as usize][outcome as usize].inc();
+    }
+
+    pub fn keys_refreshed(&self, issuer: IssuerId, outcome: Refresh) {
+        self.issuers[issuer.0].refreshes[outcome as usize].inc();
+    }
+
+    /// `reason` is one of a closed set of words.
+    pub fn key_skipped(&self, issuer: IssuerId, reason: &'static str) {
+        let handles = &self.issuers[issuer.0];
+        handles
+            .skipped
+            .with_label_values(&[&*handles.name, reason])
+            .inc();
+    }
+
+    pub fn keys_held(&self, issuer: IssuerId, keys: usize, age: Duration) {
+        let handles = &self.issuers[issuer.0];
+        handles.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+        handles.keys_age.set(age.as_secs_f64());
+    }
+
+    pub fn carried(&self, upstream: UpstreamId, outcome: Carried) {
+        self.upstreams[upstream.0].outcomes[outcome as usize].inc();
+    }
+
+    pub fn upstream_in_flight(&self, upstream: UpstreamId) -> &IntGauge {
+        &self.upstreams[upstream.0].in_flight
+    }
+
+    /// Index into [`Plan::listeners`].
+    pub fn connections_open(&self, listener: usize) -> &IntGauge {
+        &self.connections[listener]
+    }
+
+    /// A connection ended on bytes that never became a request.
+    pub fn unparsed(&self) {
+        self.unparsed.inc();
+    }
+
+    /// The text exposition format of everything.
+    pub fn expose(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    fn route(&self, route: Option<RouteId>) -> &RouteHandles {
+        route.map_or(&self.no_route, |id| &self.routes[id.0])
+    }
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(vec.clone()))?;
+    Ok(vec)
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(vec.clone()))?;
+    Ok(vec)
+}
+
+fn method_index(method: &http::Method) -> usize {
+    METHODS
+        .iter()
+        .position(|known| *known == method.as_str())
+        .unwrap_or(METHODS.len() - 1)
+}

@@ -1,0 +1,201 @@
+//! The closed list of every way we say no, and the only place that gives it a status.
+//!
+//! Nothing below this module knows about HTTP answers. The exact reason goes to the log and the metrics; the caller
+//! gets a fixed sentence (contract section 4, RFC 6750 section 3, RFC 9457).
+
+use crate::credential::CredentialFault;
+use crate::verify::{Fault, Refusal, Unjudged};
+
+macro_rules! rejections {
+    ($($(#[$doc:meta])* $variant:ident => $label:literal,)*) => {
+        /// One way to refuse a request. The variant in snake_case is the metric label `reason`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Rejection { $($(#[$doc])* $variant,)* }
+
+        impl Rejection {
+            pub const ALL: &'static [Rejection] = &[$(Rejection::$variant,)*];
+
+            /// The metric label and the log's `reason`.
+            pub fn label(self) -> &'static str {
+                match self { $(Rejection::$variant => $label,)* }
+            }
+        }
+    };
+}
+
+rejections! {
+    /// A target that two servers could read differently.
+    AmbiguousTarget => "ambiguous_target",
+    /// No `Host`, two of them, or one that is not a host.
+    DoubtfulHost => "doubtful_host",
+    /// Framing that two servers could read differently.
+    AmbiguousFraming => "ambiguous_framing",
+    /// Bytes that Pingora could not read as a request after it had begun.
+    MalformedRequest => "malformed_request",
+    HeaderTimeout => "header_timeout",
+    HeaderTooLarge => "header_too_large",
+    NoRoute => "no_route",
+    MethodNotAllowed => "method_not_allowed",
+    BodyTooLarge => "body_too_large",
+    BodyTooSlow => "body_too_slow",
+    MissingCredential => "missing_credential",
+    SeveralCredentials => "several_credentials",
+    MalformedCredential => "malformed_credential",
+    OversizedToken => "oversized_token",
+    MalformedToken => "malformed_token",
+    OpaqueToken => "opaque_token",
+    WrongAlgorithm => "wrong_algorithm",
+    CriticalHeader => "critical_header",
+    WrongHeaderType => "wrong_header_type",
+    UnknownKey => "unknown_key",
+    BadSignature => "bad_signature",
+    WrongIssuer => "wrong_issuer",
+    WrongAudience => "wrong_audience",
+    Expired => "expired",
+    NotYetValid => "not_yet_valid",
+    BadClaims => "bad_claims",
+    WrongKind => "wrong_kind",
+    Unmarked => "unmarked",
+    SenderConstrained => "sender_constrained",
+    KeysUnavailable => "keys_unavailable",
+    KeysStale => "keys_stale",
+    KeyFetchFailed => "key_fetch_failed",
+    IssuerNotAllowed => "issuer_not_allowed",
+    ClientNotAllowed => "client_not_allowed",
+    MissingScope => "missing_scope",
+    MissingRole => "missing_role",
+    TooManyRequests => "too_many_requests",
+    /// The pool's cap on requests in flight is reached.
+    UpstreamBusy => "upstream_busy",
+    /// No peer of the pool can be tried.
+    NoPeer => "no_peer",
+    UpstreamConnect => "upstream_connect",
+    UpstreamFailed => "upstream_failed",
+    UpstreamTimeout => "upstream_timeout",
+    /// A step was skipped: fail closed.
+    NoPermit => "no_permit",
+    Internal => "internal",
+}
+
+/// RFC 6750 section 3: what `WWW-Authenticate` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Challenge {
+    None,
+    /// No error code: the caller showed no credential.
+    Bare,
+    InvalidRequest,
+    InvalidToken,
+    InsufficientScope,
+}
+
+/// What the caller gets for one rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub challenge: Challenge,
+    /// The fixed sentence of `detail`.
+    pub detail: &'static str,
+    /// Seconds.
+    pub retry_after: Option<u32>,
+}
+
+const NOT_VALID: &str = "The access token is not valid here.";
+
+impl Rejection {
+    /// Position in [`Rejection::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    #[rustfmt::skip]
+    pub fn answer(self) -> Answer {
+        use Challenge::{Bare, InsufficientScope, InvalidRequest, InvalidToken, None as Silent};
+        let say = |status, challenge, detail| Answer { status, challenge, detail, retry_after: None };
+        let later = |status, seconds, detail| Answer { status, challenge: Silent, detail, retry_after: Some(seconds) };
+        match self {
+            Rejection::AmbiguousTarget => say(400, Silent, "The request target can be read in more than one way."),
+            Rejection::DoubtfulHost => say(400, Silent, "The request needs exactly one valid Host."),
+            Rejection::AmbiguousFraming => say(400, Silent, "The request's framing can be read in more than one way."),
+            Rejection::MalformedRequest => say(400, Silent, "The request could not be read."),
+            Rejection::HeaderTimeout => say(408, Silent, "The request head took too long."),
+            Rejection::HeaderTooLarge => say(431, Silent, "The request head is too large."),
+            Rejection::NoRoute => say(404, Silent, "There is nothing at this path."),
+            Rejection::MethodNotAllowed => say(405, Silent, "This path does not take this method."),
+            Rejection::BodyTooLarge => say(413, Silent, "The request body is too large."),
+            Rejection::BodyTooSlow => say(408, Silent, "The request body took too long."),
+            Rejection::MissingCredential => say(401, Bare, "An access token is needed: Authorization: Bearer."),
+            Rejection::SeveralCredentials => say(400, InvalidRequest, "The request carries more than one credential."),
+            Rejection::MalformedCredential => say(400, InvalidRequest, "The Authorization field is malformed."),
+            Rejection::OversizedToken => say(400, InvalidRequest, "The access token is too long."),
+            Rejection::Expired => say(401, InvalidToken, "The access token has expired."),
+            Rejection::MalformedToken
+            | Rejection::OpaqueToken
+            | Rejection::WrongAlgorithm
+            | Rejection::CriticalHeader
+            | Rejection::WrongHeaderType
+            | Rejection::UnknownKey
+            | Rejection::BadSignature
+            | Rejection::WrongIssuer
+            | Rejection::WrongAudience
+            | Rejection::NotYetValid
+            | Rejection::BadClaims
+            | Rejection::WrongKind
+            | Rejection::Unmarked
+            | Rejection::SenderConstrained => say(401, InvalidToken, NOT_VALID),
+            Rejection::KeysUnavailable
+            | Rejection::KeysStale
+            | Rejection::KeyFetchFailed => later(503, 5, "The access token could not be checked just now."),
+            Rejection::IssuerNotAllowed
+            | Rejection::ClientNotAllowed
+            | Rejection::MissingScope
+            | Rejection::MissingRole => say(403, InsufficientScope, "The access token does not grant this."),
+            Rejection::TooManyRequests => later(429, 1, "Too many requests."),
+            Rejection::UpstreamBusy
+            | Rejection::NoPeer => later(503, 1, "The service is not available just now."),
+            Rejection::UpstreamConnect => say(502, Silent, "The service could not be reached."),
+            Rejection::UpstreamFailed => say(502, Silent, "The service did not answer properly."),
+            Rejection::UpstreamTimeout => say(504, Silent, "The service did not answer in time."),
+            Rejection::NoPermit | Rejection::Internal => say(500, Silent, "The gateway could not handle the request."),
+        }
+    }
+}
+
+impl From<CredentialFault> for Rejection {
+    fn from(fault: CredentialFault) -> Self {
+        match fault {
+            CredentialFault::Missing => Rejection::MissingCredential,
+            CredentialFault::Several => Rejection::SeveralCredentials,
+            CredentialFault::Malformed => Rejection::MalformedCredential,
+            CredentialFault::Oversized => Rejection::OversizedToken,
+        }
+    }
+}
+
+impl From<Fault> for Rejection {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(refusal) => match refusal {
+                Refusal::Malformed => Rejection::MalformedToken,
+                Refusal::Opaque => Rejection::OpaqueToken,
+                Refusal::Algorithm => Rejection::WrongAlgorithm,
+                Refusal::Critical => Rejection::CriticalHeader,
+                Refusal::HeaderType => Rejection::WrongHeaderType,
+                Refusal::UnknownKey => Rejection::UnknownKey,
+                Refusal::Signature => Rejection::BadSignature,
+                Refusal::Issuer => Rejection::WrongIssuer,
+                Refusal::Audience => Rejection::WrongAudience,
+                Refusal::Expired => Rejection::Expired,
+                Refusal::Claims => Rejection::BadClaims,
+                Refusal::NotYetValid => Rejection::NotYetValid,
+                Refusal::Kind => Rejection::WrongKind,
+                Refusal::Unmarked => Rejection::Unmarked,
+                Refusal::SenderConstrained => Rejection::SenderConstrained,
+            },
+            Fault::Unjudged(unjudged) => match unjudged {
+                Unjudged::NoKeys => Rejection::KeysUnavailable,
+                Unjudged::KeysStale => Rejection::KeysStale,
+                Unjudged::KeyFetchFailed => Rejection::KeyFetchFailed,
+            },
+        }
+    }
+}

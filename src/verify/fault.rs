@@ -1,0 +1,62 @@
+//! Why a token did not become a principal.
+
+/// The token was judged and failed: 401. Each variant is a metric label and a log reason, never a public text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Not a compact JWS: segments, base64url, JSON, duplicate members, depth.
+    Malformed,
+    /// An opaque token, and no issuer is asked about those.
+    Opaque,
+    /// `alg` is not one of the issuer's, or not the key's.
+    Algorithm,
+    /// RFC 7515 section 4.1.11: we understand no critical extension, so none may be present.
+    Critical,
+    /// Header `typ` is not in `token_types`.
+    HeaderType,
+    /// No `kid`, or none that the current key set knows.
+    UnknownKey,
+    Signature,
+    /// `iss` is absent, not a string, or none of ours.
+    Issuer,
+    Audience,
+    /// `exp` is past.
+    Expired,
+    /// `exp` is absent or not a number, or a registered claim has the wrong type.
+    Claims,
+    NotYetValid,
+    /// Payload `typ` names another kind: ID, refresh, offline, logout token.
+    Kind,
+    /// Nothing says that it is an access token (contract, "What is an access token").
+    Unmarked,
+    /// `cnf` is present: sender-constrained, sent as plain Bearer.
+    SenderConstrained,
+}
+
+/// The token could not be judged: 503 with `Retry-After`, never 401.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unjudged {
+    /// No key set was ever fetched.
+    NoKeys,
+    /// The key set is older than `keys.max_stale`.
+    KeysStale,
+    /// The key is unknown and the fetch that could have brought it failed or took too long.
+    KeyFetchFailed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Refused(Refusal),
+    Unjudged(Unjudged),
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Fault::Refused(refusal)
+    }
+}
+
+impl From<Unjudged> for Fault {
+    fn from(unjudged: Unjudged) -> Self {
+        Fault::Unjudged(unjudged)
+    }
+}
