@@ -1,1 +1,75 @@
-//! TODO
+//! What goes on beside the requests: keys are kept fresh, names of peers are looked up again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::{BackgroundService, GenBackgroundService};
+
+use crate::config::plan::IssuerId;
+use crate::gateway::Gateway;
+use crate::upstream::Peer;
+
+/// How often a peer's name is looked up again.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
+/// How soon after a look-up that brought nothing.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
+
+/// One Pingora background service for all of it: every service costs a runtime and a thread.
+pub struct Background {
+    gateway: Arc<Gateway>,
+}
+
+impl Background {
+    pub fn service(gateway: Arc<Gateway>) -> GenBackgroundService<Self> {
+        GenBackgroundService::new("background".to_owned(), Arc::new(Background { gateway }))
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Background {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for index in 0..self.gateway.plan.issuers.len() {
+            let gateway = self.gateway.clone();
+            tasks.spawn(async move { gateway.verifier.keep_fresh(IssuerId(index)).await });
+        }
+        for (pool, upstream) in self.gateway.upstreams.all().iter().enumerate() {
+            for (peer, _) in upstream
+                .peers()
+                .iter()
+                .enumerate()
+                .filter(|(_, p)| p.is_name())
+            {
+                let gateway = self.gateway.clone();
+                tasks.spawn(async move {
+                    keep_resolved(&gateway.upstreams.all()[pool].peers()[peer]).await;
+                });
+            }
+        }
+        // Draining requests may still need a key: the tasks end with the runtime, not with the signal.
+        let _ = shutdown.wait_for(|stopping| *stopping).await;
+        while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// The system's resolver, so that `/etc/hosts` and a container's DNS are honoured; a failed look-up keeps the last
+/// address.
+async fn keep_resolved(peer: &Peer) {
+    loop {
+        let found = tokio::net::lookup_host(peer.address()).await;
+        let again = match found.map(|mut addresses| addresses.next()) {
+            Ok(Some(address)) => {
+                peer.resolved(address);
+                LOOK_UP_EVERY
+            }
+            Ok(None) => LOOK_UP_AGAIN,
+            Err(error) => {
+                log::warn!("cannot look up peer {}: {error}", peer.address());
+                LOOK_UP_AGAIN
+            }
+        };
+        tokio::time::sleep(again).await;
+    }
+}

@@ -28,6 +28,11 @@ impl Clock {
 
     /// Seconds since the Unix epoch.
     pub fn unix(&self) -> u64 {
+        self.unix_millis() / 1000
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn unix_millis(&self) -> u64 {
         match &self.0 {
             #[expect(
                 clippy::disallowed_methods,
@@ -35,8 +40,10 @@ impl Clock {
             )]
             Source::System { .. } => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-            Source::Manual(millis) => millis.load(Ordering::Relaxed) / 1000,
+                .map_or(0, |since| {
+                    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+                }),
+            Source::Manual(millis) => millis.load(Ordering::Relaxed),
         }
     }
 

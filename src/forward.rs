@@ -1,1 +1,173 @@
-//! TODO
+//! What an upstream gets: nothing that the caller could have forged, and the identity that the token proved.
+
+mod identity;
+mod strip;
+
+use std::net::IpAddr;
+
+use http::{HeaderName, HeaderValue, Uri, header};
+use ipnet::IpNet;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+pub use identity::percent_encode;
+pub use strip::Stripper;
+
+use crate::authorize::Permit;
+use crate::config::plan::{HeaderEdits, RoutePlan};
+use crate::request::{RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What is known of the caller's side of the connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    pub address: Option<IpAddr>,
+    pub tls: bool,
+    /// Whose `X-Forwarded-*` are believed on this listener.
+    pub trusted: &'a [IpNet],
+}
+
+/// Rewrites a request's head for the upstream. Runs after Pingora has dropped the fields that `Connection` names, so
+/// that the caller cannot name ours away.
+pub fn request(
+    head: &mut RequestHeader,
+    stripper: &Stripper,
+    route: &RoutePlan,
+    permit: &Permit,
+    target: &Target,
+    caller: Caller<'_>,
+    ids: (&RequestId, &Trace),
+) -> pingora::Result<()> {
+    let (request_id, trace) = ids;
+    let forwarded = Forwarded::of(head, target, caller);
+    stripper.strip(head);
+    if !route.keep_authorization {
+        head.remove_header(&header::AUTHORIZATION);
+    }
+    if trace.started_here() {
+        head.remove_header("tracestate");
+    }
+    for name in &route.request_headers.remove {
+        head.remove_header(name);
+    }
+    for (name, value) in &route.request_headers.set {
+        head.insert_header(name.clone(), value.clone())?;
+    }
+    head.insert_header(X_FORWARDED_FOR, forwarded.source)?;
+    head.insert_header(X_FORWARDED_PROTO, forwarded.proto)?;
+    head.insert_header(X_FORWARDED_HOST, forwarded.host)?;
+    head.insert_header(X_REQUEST_ID, request_id.value().clone())?;
+    head.insert_header(TRACEPARENT, trace.parent().clone())?;
+    if let Some(principal) = permit.principal() {
+        identity::write(head, principal, &route.forward_headers)?;
+    }
+    send_what_was_matched(head, route, target)
+}
+
+/// Rewrites an upstream's response head for the caller.
+pub fn response(
+    head: &mut ResponseHeader,
+    edits: Option<&HeaderEdits>,
+    request_id: &RequestId,
+) -> pingora::Result<()> {
+    for name in strip::HOP_BY_HOP_OF_RESPONSES {
+        head.remove_header(name);
+    }
+    if let Some(edits) = edits {
+        for name in &edits.remove {
+            head.remove_header(name);
+        }
+        for (name, value) in &edits.set {
+            head.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    head.insert_header(X_REQUEST_ID, request_id.value().clone())
+}
+
+struct Forwarded {
+    source: HeaderValue,
+    proto: HeaderValue,
+    host: HeaderValue,
+}
+
+impl Forwarded {
+    fn of(head: &RequestHeader, target: &Target, caller: Caller<'_>) -> Self {
+        let trusted = caller
+            .address
+            .is_some_and(|address| caller.trusted.iter().any(|net| net.contains(&address)));
+        let believed = |name: &HeaderName| {
+            let mut sent = head.headers.get_all(name).iter();
+            match (sent.next(), sent.next()) {
+                (Some(value), None) if trusted => Some(value.clone()),
+                _ => None,
+            }
+        };
+        let address = caller
+            .address
+            .map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let source = if trusted {
+            // A chain may come as several fields; it is one list (RFC 9110 section 5.3).
+            head.headers
+                .get_all(&X_FORWARDED_FOR)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .chain([address.as_str()])
+                .collect::<Vec<_>>()
+                .join(", ")
+        } else {
+            address
+        };
+        let own_proto = HeaderValue::from_static(if caller.tls { "https" } else { "http" });
+        let own_host = head
+            .headers
+            .get(header::HOST)
+            .cloned()
+            .or_else(|| HeaderValue::from_str(&target.host).ok());
+        Forwarded {
+            source: HeaderValue::from_str(&source).unwrap_or(HeaderValue::from_static("unknown")),
+            proto: believed(&X_FORWARDED_PROTO).unwrap_or(own_proto),
+            host: believed(&X_FORWARDED_HOST)
+                .or(own_host)
+                .unwrap_or(HeaderValue::from_static("unknown")),
+        }
+    }
+}
+
+/// The path that was matched, after `strip_prefix`, in origin form.
+fn send_what_was_matched(
+    head: &mut RequestHeader,
+    route: &RoutePlan,
+    target: &Target,
+) -> pingora::Result<()> {
+    let path = match &route.strip_prefix {
+        Some(prefix) => match target.path.strip_prefix(prefix.as_str()) {
+            Some(rest) if rest.starts_with('/') => rest,
+            Some("") => "/",
+            _ => target.path.as_str(),
+        },
+        None => target.path.as_str(),
+    };
+    let origin_form = head.raw_path().starts_with(b"/");
+    if path.len() == target.path.len() && origin_form {
+        return Ok(());
+    }
+    let mut sent = String::with_capacity(path.len() + 64);
+    sent.push_str(path);
+    if let Some(query) = &target.query {
+        sent.push('?');
+        sent.push_str(query);
+    }
+    let uri = sent.parse::<Uri>().map_err(|_| {
+        pingora::Error::explain(
+            pingora::ErrorType::InternalError,
+            "the matched path is no URI",
+        )
+    })?;
+    head.set_uri(uri);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

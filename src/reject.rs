@@ -3,7 +3,13 @@
 //! Nothing below this module knows about HTTP answers. The exact reason goes to the log and the metrics; the caller
 //! gets a fixed sentence (contract section 4, RFC 6750 section 3, RFC 9457).
 
+mod write;
+
+pub use write::{Circumstances, body, title, write};
+
+use crate::authorize::Denial;
 use crate::credential::CredentialFault;
+use crate::upstream::NoPeer;
 use crate::verify::{Fault, Refusal, Unjudged};
 
 macro_rules! rejections {
@@ -196,6 +202,26 @@ impl From<Fault> for Rejection {
                 Unjudged::KeysStale => Rejection::KeysStale,
                 Unjudged::KeyFetchFailed => Rejection::KeyFetchFailed,
             },
+        }
+    }
+}
+
+impl From<Denial> for Rejection {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Issuer => Rejection::IssuerNotAllowed,
+            Denial::Client => Rejection::ClientNotAllowed,
+            Denial::Scope => Rejection::MissingScope,
+            Denial::Role => Rejection::MissingRole,
+        }
+    }
+}
+
+impl From<NoPeer> for Rejection {
+    fn from(none: NoPeer) -> Self {
+        match none {
+            NoPeer::Busy => Rejection::UpstreamBusy,
+            NoPeer::Exhausted => Rejection::NoPeer,
         }
     }
 }

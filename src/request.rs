@@ -1,1 +1,16 @@
-//! TODO
+//! What a request asks for, in the one reading that every server behind us shares, or a refusal.
+//!
+//! What is matched is what is authorised is what is sent: a target or a framing that two servers could read
+//! differently is refused with 400, never repaired (RFC 9112 sections 3 and 6, RFC 3986 section 6).
+
+mod framing;
+mod ids;
+mod target;
+
+pub use framing::{BodyLength, body_length, request_line_is_plain};
+pub use ids::{RequestId, Trace};
+pub(crate) use ids::{TRACEPARENT, X_REQUEST_ID};
+pub use target::{Target, inspect};
+
+#[cfg(test)]
+mod tests;

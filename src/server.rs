@@ -1,1 +1,249 @@
-//! TODO
+//! From a [`Plan`] to Pingora services: bind everything, then serve until told to stop.
+//!
+//! Pingora would try a taken port for half a minute and then panic in a task, and panics on a bad certificate
+//! So sockets and certificates are opened here, before anything starts.
+
+pub mod drain;
+mod prebound;
+mod stop;
+mod tls;
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use pingora::listeners::ListenerConfig;
+use pingora::listeners::tls::TlsSettings;
+use pingora::protocols::l4::stream::L4BufferSettings;
+use pingora::server::Server;
+use pingora::server::configuration::ServerConf;
+use pingora::services::listening::Service;
+
+pub use stop::{Signals, StopHandle};
+
+use crate::background::Background;
+use crate::clock::Clock;
+use crate::config::plan::Plan;
+use crate::edge::GuardApp;
+use crate::forward::Stripper;
+use crate::gateway::{Gateway, Listener};
+use crate::limit::Limiters;
+use crate::observe::access_log::AccessLog;
+use crate::observe::admin::AdminApp;
+use crate::observe::metrics::Metrics;
+use crate::route::RouteTable;
+use crate::upstream::Upstreams;
+use crate::verify::Verifier;
+use drain::Drain;
+use prebound::Prebound;
+
+/// Why the gateway cannot start; one line each.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Bind {
+        address: SocketAddr,
+        /// The configuration key that says so.
+        key: String,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Tls(String),
+    #[error("{0}")]
+    Upstream(String),
+    #[error("{0}")]
+    Issuer(String),
+    #[error("cannot declare the metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A gateway whose sockets are bound and whose certificates are read.
+pub struct Bound {
+    gateway: Arc<Gateway>,
+    sockets: Vec<(TcpListener, SocketAddr, Option<TlsSettings>)>,
+    admin: (TcpListener, SocketAddr),
+}
+
+/// What a caller of [`bind`] may replace.
+pub struct Surroundings {
+    pub clock: Clock,
+    /// Where access-log lines go.
+    pub access_log: Box<dyn std::io::Write + Send>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Surroundings {
+            clock: Clock::system(),
+            access_log: Box::new(std::io::stdout()),
+        }
+    }
+}
+
+/// Runs the gateway until it is told to stop by a signal.
+pub fn run(plan: Plan) -> ExitCode {
+    match bind(plan, Surroundings::default()) {
+        Ok(bound) => {
+            bound.announce();
+            bound.serve(Signals::of_the_process())
+        }
+        Err(error) => {
+            log::error!("cannot start: {error}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Opens all that can fail.
+///
+/// # Errors
+/// The first thing that cannot be opened.
+pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError> {
+    let admin = listen(plan.admin.address, || "admin.address".to_owned())?;
+    let mut sockets = Vec::new();
+    for (index, listener) in plan.listeners.iter().enumerate() {
+        let tls = listener
+            .tls
+            .as_ref()
+            .map(tls::settings)
+            .transpose()
+            .map_err(StartError::Tls)?;
+        let (socket, address) = listen(listener.address, || format!("listeners[{index}].address"))?;
+        sockets.push((socket, address, tls));
+    }
+    let metrics = Metrics::new(&plan)?;
+    let clock = surroundings.clock;
+    let gateway = Gateway {
+        routes: RouteTable::new(&plan),
+        verifier: Verifier::new(&plan, clock.clone(), metrics.clone())
+            .map_err(StartError::Issuer)?,
+        limiters: Limiters::new(&plan),
+        upstreams: Upstreams::new(&plan, &metrics).map_err(StartError::Upstream)?,
+        stripper: Stripper::new(&plan),
+        access_log: AccessLog::new(plan.access_log, surroundings.access_log),
+        drain: Drain::default(),
+        metrics,
+        clock,
+        plan,
+    };
+    Ok(Bound {
+        gateway: Arc::new(gateway),
+        sockets,
+        admin,
+    })
+}
+
+fn listen(
+    address: SocketAddr,
+    key: impl FnOnce() -> String,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    TcpListener::bind(address)
+        .and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            let bound = socket.local_addr()?;
+            Ok((socket, bound))
+        })
+        .map_err(|source| StartError::Bind {
+            address,
+            key: key(),
+            source,
+        })
+}
+
+impl Bound {
+    /// Where the listeners are, in the plan's order; differs from the plan where that says port 0.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets
+            .iter()
+            .map(|(_, address, _)| *address)
+            .collect()
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.1
+    }
+
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// Says in the log what listens, whom we trust and how much is open to everybody.
+    pub fn announce(&self) {
+        let plan = &self.gateway.plan;
+        for ((_, address, tls), listener) in self.sockets.iter().zip(&plan.listeners) {
+            let kind = if tls.is_some() { "TLS" } else { "plain" };
+            log::info!("listening on {address} ({kind}, as {})", listener.name);
+        }
+        log::info!("admin on {}", self.admin.1);
+        for issuer in &plan.issuers {
+            log::info!("trusting issuer {} ({})", issuer.name, issuer.issuer);
+        }
+        let public = plan
+            .routes
+            .iter()
+            .filter(|route| matches!(route.access, crate::config::plan::Access::Public))
+            .count();
+        log::info!("{} routes, {public} of them public", plan.routes.len());
+    }
+
+    /// Serves until `signals` say stop, then drains. Returns when in-flight requests are done or their time is over.
+    pub fn serve(self, signals: Signals) -> ExitCode {
+        let gateway = self.gateway.clone();
+        let plan = &gateway.plan;
+        let conf = ServerConf {
+            threads: plan.server.threads,
+            // A drained process returns from here; Pingora's own grace period always sleeps to its end.
+            grace_period_seconds: Some(plan.server.drain.as_secs()),
+            graceful_shutdown_timeout_seconds: Some(0),
+            upstream_keepalive_pool_size: 1024 * plan.server.threads,
+            // Each pool has its own, lower number.
+            max_retries: 8,
+            ..ServerConf::default()
+        };
+        let mut server = Server::new_with_opt_and_conf(None, conf);
+        let conf = server.configuration.clone();
+        for (index, (socket, address, tls)) in self.sockets.into_iter().enumerate() {
+            let app = GuardApp::new(proxy(&conf, &gateway, index), &gateway, index);
+            let mut service = Service::new(format!("gateway {address}"), app);
+            let mut endpoint = ListenerConfig::tcp(address.to_string())
+                // Pingora's own 64 KiB for each idle connection is most of a quiet gateway's memory.
+                .l4_buffer(L4BufferSettings::new(8 * 1024, 1460));
+            if let Some(tls) = tls {
+                endpoint = endpoint.tls(tls);
+            }
+            service.add_listener(endpoint);
+            server.add_service(Prebound::new(service, address, socket));
+        }
+        let (socket, address) = self.admin;
+        let mut admin = Service::new("admin".to_owned(), AdminApp::new(gateway.clone()));
+        admin.threads = Some(1);
+        admin.add_tcp(&address.to_string());
+        // Readiness must be heard failing while the rest drains.
+        server.add_service(Prebound::new(admin, address, socket).until_the_end());
+        server.add_service(Background::service(gateway.clone()));
+        stop::run(server, signals, &gateway)
+    }
+}
+
+fn proxy(
+    conf: &Arc<ServerConf>,
+    gateway: &Arc<Gateway>,
+    index: usize,
+) -> pingora_proxy::HttpProxy<Listener> {
+    let limits = &gateway.plan.limits;
+    let listener = Listener {
+        gateway: gateway.clone(),
+        index,
+    };
+    let mut proxy = pingora_proxy::http_proxy(conf, listener);
+    let mut options = pingora::apps::HttpServerOptions::default();
+    options.h2_idle_timeout = Some(limits.http2_idle);
+    // Long-lived callers meet a new process after a roll-out sooner.
+    options.keepalive_request_limit = Some(10_000);
+    proxy.server_options = Some(options);
+    let mut h2 = pingora::protocols::http::v2::server::default_h2_options();
+    h2.max_header_list_size(limits.http2_header_list);
+    h2.max_concurrent_streams(limits.http2_streams);
+    proxy.h2_options = Some(h2);
+    proxy
+}

@@ -1,1 +1,52 @@
-//! TODO
+//! Where a permitted request goes. Nothing here chooses a peer without a [`Permit`].
+
+mod peer;
+mod pool;
+
+use std::sync::Arc;
+
+pub use peer::Peer;
+pub use pool::{InFlight, Pool};
+
+use crate::authorize::Permit;
+use crate::config::plan::{Plan, UpstreamId};
+use crate::observe::metrics::Metrics;
+
+/// Why no peer was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPeer {
+    /// More requests are in flight than the pool allows.
+    Busy,
+    /// No peer that was not tried yet has an address.
+    Exhausted,
+}
+
+pub struct Upstreams {
+    pools: Vec<Pool>,
+}
+
+impl Upstreams {
+    /// # Errors
+    /// An unreadable or empty CA file, as one line that names it.
+    pub fn new(plan: &Plan, metrics: &Arc<Metrics>) -> Result<Self, String> {
+        let pools = plan
+            .upstreams
+            .iter()
+            .enumerate()
+            .map(|(index, upstream)| Pool::new(UpstreamId(index), upstream, metrics))
+            .collect::<Result<_, _>>()?;
+        Ok(Upstreams { pools })
+    }
+
+    /// The pool that a permitted request may use. The permit is what this asks for, not something that it reads.
+    pub fn open(&self, id: UpstreamId, _permit: &Permit) -> &Pool {
+        &self.pools[id.0]
+    }
+
+    pub fn all(&self) -> &[Pool] {
+        &self.pools
+    }
+}
+
+#[cfg(test)]
+mod tests;

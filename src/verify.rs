@@ -19,6 +19,15 @@ pub enum Source {
     Local,
 }
 
+impl Source {
+    /// The metric label and the log's word.
+    pub fn label(self) -> &'static str {
+        match self {
+            Source::Local => "local",
+        }
+    }
+}
+
 /// What came of one token.
 #[derive(Debug)]
 pub struct Verdict {

@@ -1,0 +1,113 @@
+//! Fields that a caller may never send through.
+
+use std::collections::HashSet;
+
+use http::HeaderName;
+use pingora::http::RequestHeader;
+
+use crate::config::plan::Plan;
+
+/// RFC 9110 section 7.6.1. Pingora strips most of them towards HTTP/1, none towards HTTP/2.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-authentication-info",
+    "proxy-connection",
+    "te",
+    "upgrade",
+    "http2-settings",
+];
+
+/// `connection` and `transfer-encoding` are Pingora's to write.
+pub(super) const HOP_BY_HOP_OF_RESPONSES: [&str; 4] = [
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "proxy-authentication-info",
+];
+
+/// Fields that some servers believe about a request's origin or target.
+const FORGEABLE: [&str; 12] = [
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-envoy-original-path",
+];
+
+/// Knows every name that is removed from every request, public routes included.
+#[derive(Debug)]
+pub struct Stripper {
+    /// Lower case, with `-` for `_` and `.`.
+    names: HashSet<String>,
+}
+
+impl Stripper {
+    /// `forward.headers` of any route are reserved on all of them.
+    pub fn new(plan: &Plan) -> Self {
+        let reserved = plan
+            .routes
+            .iter()
+            .flat_map(|route| &route.forward_headers)
+            .map(|(name, _)| canonical(name.as_str()));
+        Stripper {
+            names: HOP_BY_HOP
+                .into_iter()
+                .chain(FORGEABLE)
+                .map(str::to_owned)
+                .chain(reserved)
+                .collect(),
+        }
+    }
+
+    pub fn strip(&self, head: &mut RequestHeader) {
+        let mut doomed: Vec<HeaderName> = Vec::new();
+        for name in head.headers.keys() {
+            if self.forbids(name.as_str()) {
+                doomed.push(name.clone());
+            }
+        }
+        for name in &doomed {
+            head.remove_header(name);
+        }
+    }
+
+    /// Many servers read `_` and `.` in a field's name as `-`: CGI and its heirs.
+    fn forbids(&self, name: &str) -> bool {
+        let plain = !name.bytes().any(|b| matches!(b, b'_' | b'.'));
+        if plain {
+            self.names.contains(name) || is_ours(name)
+        } else {
+            let name = canonical(name);
+            // No server needs another spelling of a field that decides who is calling or where the body ends.
+            self.names.contains(&name)
+                || is_ours(&name)
+                || matches!(
+                    name.as_str(),
+                    "authorization"
+                        | "content-length"
+                        | "transfer-encoding"
+                        | "host"
+                        | "x-request-id"
+                        | "traceparent"
+                )
+        }
+    }
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with("x-auth-") || name.starts_with("x-forwarded-")
+}
+
+fn canonical(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '.'], "-")
+}

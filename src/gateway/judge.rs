@@ -1,0 +1,143 @@
+//! The checks of the contract's section 4, in its order: target and framing → route → method → declared size →
+//! credential → token → policy → quota → pool.
+
+use http::{HeaderMap, Version, header};
+use pingora_proxy::Session;
+
+use super::{Life, Listener};
+use crate::authorize;
+use crate::config::plan::{Access, Policy, RatePer, RoutePlan};
+use crate::credential;
+use crate::limit::RateKey;
+use crate::reject::Rejection;
+use crate::request::{self, BodyLength, RequestId, Trace};
+use crate::route::{Found, View};
+
+/// Judges one request; what it learns stays in `life`, the permit above all.
+pub(super) async fn judge(
+    listener: &Listener,
+    session: &mut Session,
+    life: &mut Life,
+) -> Result<(), Rejection> {
+    let gateway = &*listener.gateway;
+    let plan = &gateway.plan;
+    let head = session.req_header();
+    life.request_id = RequestId::of(&head.headers);
+    life.trace = Trace::of(&head.headers);
+    if head.headers.len() > plan.limits.header_fields {
+        return Err(Rejection::HeaderTooLarge);
+    }
+    let length = read_meaning(session, life)?;
+
+    let head = session.req_header();
+    let target = life.target.as_ref().ok_or(Rejection::Internal)?;
+    let found = gateway.routes.find(View {
+        host: &target.host,
+        path: &target.path,
+        query: target.query.as_deref(),
+        method: &head.method,
+        headers: &head.headers,
+    });
+    let route_id = match found {
+        Found::Route(id) => id,
+        Found::Nothing => return Err(Rejection::NoRoute),
+        Found::OtherMethod(allow) => {
+            life.allow = Some(allow);
+            return Err(Rejection::MethodNotAllowed);
+        }
+    };
+    life.route = Some(route_id);
+    let route = plan.route(route_id);
+    life.body.limit(route.body_bytes, plan.limits.body_min_rate);
+    if matches!(length, BodyLength::Declared(length) if length > route.body_bytes) {
+        return Err(Rejection::BodyTooLarge);
+    }
+
+    let permit = match &route.access {
+        Access::Public => authorize::public(&route.access).ok_or(Rejection::NoPermit)?,
+        Access::Token(policy) => {
+            prove(listener, &session.req_header().headers, policy, life).await?
+        }
+    };
+    life.permit = Some(permit);
+    within_quota(listener, session, route, life)?;
+    let upstream = life
+        .permit
+        .as_ref()
+        .map(|permit| gateway.upstreams.open(route.upstream, permit))
+        .ok_or(Rejection::NoPermit)?;
+    life.in_flight = Some(upstream.enter()?);
+    Ok(())
+}
+
+/// Target, host and framing: one reading or none.
+fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Rejection> {
+    let head = session.req_header();
+    let authority = (head.version == Version::HTTP_2)
+        .then(|| head.uri.authority().map(http::uri::Authority::as_str))
+        .flatten();
+    let raw_head = || {
+        session
+            .as_http1()
+            .map(|http1| http1.get_headers_raw_bytes())
+    };
+    let raw = if head.version == Version::HTTP_2 {
+        head.uri
+            .path_and_query()
+            .map_or(&b""[..], |target| target.as_str().as_bytes())
+    } else {
+        // Pingora escapes blanks and quotes that it should not have accepted; the line as it came shows them.
+        if !raw_head().is_some_and(|raw| request::request_line_is_plain(&raw)) {
+            return Err(Rejection::AmbiguousTarget);
+        }
+        head.raw_path()
+    };
+    life.target = Some(request::inspect(raw, authority, &head.headers)?);
+    request::body_length(head.version, &head.headers, raw_head)
+}
+
+async fn prove(
+    listener: &Listener,
+    headers: &HeaderMap,
+    policy: &Policy,
+    life: &mut Life,
+) -> Result<authorize::Permit, Rejection> {
+    let gateway = &*listener.gateway;
+    let token = credential::bearer(
+        headers
+            .get_all(header::AUTHORIZATION)
+            .iter()
+            .map(http::HeaderValue::as_bytes),
+        gateway.plan.limits.token_bytes,
+    )?;
+    let verdict = gateway.verifier.prove(token).await;
+    life.judged(&gateway.metrics, &verdict);
+    let principal = verdict.outcome?;
+    life.principal = Some(principal.clone());
+    Ok(authorize::check(policy, principal)?)
+}
+
+fn within_quota(
+    listener: &Listener,
+    session: &Session,
+    route: &RoutePlan,
+    life: &mut Life,
+) -> Result<(), Rejection> {
+    let (Some(limit), Some(route_id)) = (&route.rate_limit, life.route) else {
+        return Ok(());
+    };
+    let source = super::life::caller(listener, session).address;
+    let key = match (limit.per, &life.principal) {
+        (RatePer::Client, Some(principal)) => RateKey::client(principal.issuer, &principal.client),
+        // A public route knows no client: its quota is the source's.
+        (RatePer::Client | RatePer::Source, _) => RateKey::source(source),
+    };
+    let gateway = &*listener.gateway;
+    gateway
+        .limiters
+        .check(route_id, &key, gateway.clock.monotonic())
+        .map_err(|wait| {
+            life.retry_after = Some(wait.seconds());
+            Rejection::TooManyRequests
+        })
+}

@@ -1,0 +1,235 @@
+//! What is known of one request while it lives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
+
+use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
+use crate::authorize::Permit;
+use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
+use crate::edge::BodyRate;
+use crate::forward::Caller;
+use crate::observe::metrics::{Carried, Judged, Metrics, ProofSource};
+use crate::reject::Rejection;
+use crate::request::{RequestId, Target, Trace};
+use crate::server::drain::Active;
+use crate::upstream::{InFlight, Upstreams};
+use crate::verify::{Fault, Principal, Source, Verdict};
+
+/// The context that Pingora carries from hook to hook. What was not learned yet is `None`, and every step that needs
+/// it refuses without it.
+pub struct Life {
+    pub(super) started: Duration,
+    pub(super) request_id: RequestId,
+    pub(super) trace: Trace,
+    pub(super) target: Option<Target>,
+    pub(super) route: Option<RouteId>,
+    pub(super) allow: Option<HeaderValue>,
+    pub(super) retry_after: Option<u32>,
+    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) permit: Option<Permit>,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) body: Body,
+    pub(super) issuer: Option<IssuerId>,
+    pub(super) proof: Option<Source>,
+    pub(super) peer: Option<String>,
+    pub(super) answered_at: Option<Duration>,
+    pub(super) rejection: Option<Rejection>,
+    tried: Vec<usize>,
+    /// Holds the process open while it drains.
+    _active: Active,
+}
+
+/// The request body so far.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    pub(super) bytes: u64,
+    limit: u64,
+    rate: Option<BodyRate>,
+}
+
+impl Body {
+    pub(super) fn limit(&mut self, bytes: u64, min_rate: u64) {
+        self.limit = bytes;
+        self.rate = (min_rate > 0).then(|| BodyRate::new(min_rate));
+    }
+}
+
+impl Life {
+    pub(super) fn begin(gateway: &Gateway) -> Self {
+        Life {
+            started: gateway.clock.monotonic(),
+            request_id: RequestId::fresh(),
+            trace: Trace::fresh(),
+            target: None,
+            route: None,
+            allow: None,
+            retry_after: None,
+            principal: None,
+            permit: None,
+            in_flight: None,
+            body: Body::default(),
+            issuer: None,
+            proof: None,
+            peer: None,
+            answered_at: None,
+            rejection: None,
+            tried: Vec::new(),
+            _active: gateway.drain.enter(),
+        }
+    }
+
+    /// Notes why the request was refused; the first reason stays.
+    pub(super) fn rejected(&mut self, rejection: Rejection) -> Rejection {
+        *self.rejection.get_or_insert(rejection)
+    }
+
+    pub(super) fn judged(&mut self, metrics: &Metrics, verdict: &Verdict) {
+        self.issuer = verdict.issuer;
+        self.proof = Some(verdict.source);
+        let source = match verdict.source {
+            Source::Local => ProofSource::Local,
+        };
+        let outcome = match &verdict.outcome {
+            Ok(_) => Judged::Ok,
+            Err(Fault::Refused(_)) => Judged::Refused,
+            Err(Fault::Unjudged(_)) => Judged::Unavailable,
+        };
+        metrics.judged(verdict.issuer, source, outcome);
+    }
+
+    /// What only a permitted request has; without a permit the answer is 500.
+    pub(super) fn permitted<'a>(
+        &'a self,
+        plan: &'a Plan,
+    ) -> Result<(&'a RoutePlan, &'a Permit, &'a Target), Rejection> {
+        match (self.route, &self.permit, &self.target) {
+            (Some(route), Some(permit), Some(target)) => Ok((plan.route(route), permit, target)),
+            _ => Err(Rejection::NoPermit),
+        }
+    }
+
+    pub(super) fn choose_peer(
+        &mut self,
+        plan: &Plan,
+        upstreams: &Upstreams,
+        now: Duration,
+    ) -> Result<Box<HttpPeer>, Rejection> {
+        let (route, permit, _) = self.permitted(plan)?;
+        let pool = upstreams.open(route.upstream, permit);
+        let left = route
+            .timeout
+            .saturating_sub(now.saturating_sub(self.started));
+        if left.is_zero() {
+            return Err(Rejection::UpstreamTimeout);
+        }
+        let mut peer = pool.choose(&mut self.tried)?;
+        let read = &mut peer.options.read_timeout;
+        *read = Some(read.map_or(left, |own| own.min(left)));
+        Ok(peer)
+    }
+
+    pub(super) fn connected(&mut self, peer: &HttpPeer) {
+        self.peer = Some(peer._address.to_string());
+    }
+
+    pub(super) fn body_arrived(&mut self, bytes: usize, now: Duration) -> Result<(), Rejection> {
+        self.body.bytes = self.body.bytes.saturating_add(bytes as u64);
+        if self.body.bytes > self.body.limit {
+            return Err(Rejection::BodyTooLarge);
+        }
+        match &mut self.body.rate {
+            Some(rate) => rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a failed connect may be tried on another peer.
+    pub(super) fn may_connect_again(&self, gateway: &Gateway) -> bool {
+        let Ok((route, permit, _)) = self.permitted(&gateway.plan) else {
+            return false;
+        };
+        let pool = gateway.upstreams.open(route.upstream, permit);
+        let again = self.tried.len() < pool.attempts().min(pool.peers().len());
+        if again {
+            gateway
+                .metrics
+                .carried(route.upstream, Carried::ConnectFailed);
+        }
+        again
+    }
+
+    /// Reads a failure of the proxying itself; `None` when the caller is gone and nobody hears an answer.
+    pub(super) fn failed(&mut self, error: &Error) -> Option<Rejection> {
+        if self.rejection.is_some() {
+            return self.rejection;
+        }
+        use ErrorType as E;
+        let rejection = match (error.esource(), error.etype()) {
+            (ErrorSource::Downstream, E::ReadTimedout) => Rejection::BodyTooSlow,
+            (
+                ErrorSource::Downstream,
+                E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed,
+            ) => return None,
+            (ErrorSource::Downstream, E::H2Error | E::InvalidH2) => return None,
+            (ErrorSource::Downstream, _) => Rejection::MalformedRequest,
+            (
+                ErrorSource::Upstream,
+                E::ConnectTimedout | E::ReadTimedout | E::WriteTimedout | E::TLSHandshakeTimedout,
+            ) => Rejection::UpstreamTimeout,
+            (
+                ErrorSource::Upstream,
+                E::ConnectRefused
+                | E::ConnectNoRoute
+                | E::ConnectError
+                | E::SocketError
+                | E::BindError
+                | E::TLSHandshakeFailure
+                | E::HandshakeError
+                | E::InvalidCert,
+            ) => Rejection::UpstreamConnect,
+            (ErrorSource::Upstream, _) => Rejection::UpstreamFailed,
+            (ErrorSource::Internal | ErrorSource::Unset, _) => Rejection::Internal,
+        };
+        Some(self.rejected(rejection))
+    }
+
+    /// Which pool was tried, if one was.
+    pub(super) fn upstream(&self, plan: &Plan) -> Option<UpstreamId> {
+        let tried = !self.tried.is_empty();
+        self.route
+            .filter(|_| tried)
+            .map(|route| plan.route(route).upstream)
+    }
+
+    /// Notes a rejection in a hook that cannot answer itself.
+    pub(super) fn stop(&mut self, rejection: Rejection) -> Box<Error> {
+        refuse(self.rejected(rejection))
+    }
+}
+
+/// What each connection may take; Pingora's own defaults are unlimited after the first request.
+pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
+    // `None` is a connection that ends after this request: HTTP/1.0, `Connection: close`, shutdown.
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(limits.keep_alive.as_secs().max(1)));
+    }
+    session.set_read_timeout(Some(BODY_READ_TIMEOUT));
+    session.set_write_timeout(Some(limits.write_timeout));
+}
+
+pub(super) fn caller<'a>(listener: &'a Listener, session: &Session) -> Caller<'a> {
+    let plan = &listener.gateway.plan.listeners[listener.index];
+    Caller {
+        address: session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(|address| address.ip().to_canonical()),
+        tls: plan.tls.is_some(),
+        trusted: &plan.trusted_proxies,
+    }
+}

@@ -1,0 +1,72 @@
+//! The end of a request: metrics and one access-log line, in one place.
+
+use std::time::Duration;
+
+use pingora_proxy::Session;
+
+use super::{Life, Listener};
+use crate::observe::access_log::AccessRecord;
+use crate::observe::metrics::{Carried, Metrics};
+use crate::reject::Rejection;
+
+/// nginx's word for a caller that left before its answer; it is logged and counted, never sent.
+const CALLER_GONE: u16 = 499;
+
+pub(super) fn finish(life: &Life, listener: &Listener, session: &Session) {
+    let gateway = &*listener.gateway;
+    let head = session.req_header();
+    let written = session.response_written().map(|head| head.status.as_u16());
+    let status = written.unwrap_or(CALLER_GONE);
+    let took = gateway.clock.monotonic().saturating_sub(life.started);
+    gateway
+        .metrics
+        .request(life.route, &head.method, status, took);
+    if let Some(rejection) = life.rejection {
+        gateway.metrics.rejected(life.route, rejection);
+    }
+    count_upstream(life, listener, &gateway.metrics);
+
+    gateway.access_log.write(|| AccessRecord {
+        unix_millis: gateway.clock.unix_millis(),
+        request_id: life.request_id.as_str(),
+        trace_id: life.trace.id(),
+        route: life.route.map(|id| &*gateway.plan.route(id).name),
+        method: head.method.as_str(),
+        path: life.target.as_ref().map(|target| target.path.as_str()),
+        status,
+        reason: match (life.rejection, written) {
+            (Some(rejection), _) => Some(rejection.label()),
+            (None, None) => Some("caller_gone"),
+            (None, Some(_)) => None,
+        },
+        client: life.principal.as_ref().map(|who| who.client.as_str()),
+        issuer: life.issuer.map(|id| &*gateway.plan.issuer(id).name),
+        proof: life.proof.map(|source| source.label()),
+        upstream: life
+            .upstream(&gateway.plan)
+            .map(|id| &*gateway.plan.upstream(id).name),
+        peer: life.peer.as_deref(),
+        bytes_in: life.body.bytes,
+        bytes_out: session.body_bytes_sent() as u64,
+        duration: took,
+        upstream_duration: life
+            .answered_at
+            .map(|at| at.saturating_sub(life.started))
+            .filter(|wait| *wait > Duration::ZERO),
+    });
+}
+
+fn count_upstream(life: &Life, listener: &Listener, metrics: &Metrics) {
+    let Some(upstream) = life.upstream(&listener.gateway.plan) else {
+        return;
+    };
+    let outcome = match life.rejection {
+        Some(Rejection::UpstreamConnect) => Carried::ConnectFailed,
+        Some(Rejection::UpstreamTimeout) => Carried::Timeout,
+        Some(Rejection::UpstreamFailed) => Carried::Failed,
+        _ if life.answered_at.is_some() => Carried::Ok,
+        // The caller left, or was stopped, before the upstream could answer.
+        _ => return,
+    };
+    metrics.carried(upstream, outcome);
+}

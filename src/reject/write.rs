@@ -1,0 +1,140 @@
+//! The one writer of our own 4xx and 5xx.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::{Challenge, Rejection};
+use crate::config::plan::{Access, RoutePlan};
+use crate::request::X_REQUEST_ID;
+
+/// The `realm` of every challenge.
+const REALM: &str = "portcullis";
+
+/// What an answer needs to know of its request.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    pub route: Option<&'a RoutePlan>,
+    pub request_id: &'a str,
+    /// On 405.
+    pub allow: Option<&'a HeaderValue>,
+    /// Seconds; instead of the rejection's own.
+    pub retry_after: Option<u32>,
+}
+
+/// Bodies up to this size are read and dropped so that the connection can live on.
+const DRAINED: u64 = 64 * 1024;
+
+/// Answers a request and keeps its connection where the framing allows it.
+///
+/// `respond_error` of Pingora would close the connection and make the caller pay a new handshake for each refusal.
+pub async fn write(
+    session: &mut Session,
+    rejection: Rejection,
+    circumstances: Circumstances<'_>,
+) -> pingora::Result<()> {
+    let head_only = session.req_header().method == Method::HEAD;
+    keep_alive_if_possible(session);
+    let body = body(rejection, circumstances.request_id);
+    let head = head(rejection, circumstances, body.len())?;
+    session
+        .write_response_header(Box::new(head), head_only)
+        .await?;
+    if !head_only {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// RFC 9457. `type` and `title` say no more than the status does.
+pub fn body(rejection: Rejection, request_id: &str) -> Bytes {
+    let answer = rejection.answer();
+    let problem = serde_json::json!({
+        "type": "about:blank",
+        "title": title(answer.status),
+        "status": answer.status,
+        "detail": answer.detail,
+        "request_id": request_id,
+    });
+    Bytes::from(problem.to_string())
+}
+
+/// The status's registered phrase.
+pub fn title(status: u16) -> &'static str {
+    StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("Error")
+}
+
+fn head(
+    rejection: Rejection,
+    circumstances: Circumstances<'_>,
+    length: usize,
+) -> pingora::Result<ResponseHeader> {
+    let answer = rejection.answer();
+    let mut head = ResponseHeader::build(answer.status, Some(8))?;
+    head.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
+    head.insert_header(header::CONTENT_LENGTH, length)?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    head.insert_header(X_REQUEST_ID, circumstances.request_id)?;
+    if let Some(challenge) = challenge(rejection, circumstances.route) {
+        head.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+    }
+    if let Some(allow) = circumstances.allow {
+        head.insert_header(header::ALLOW, allow.clone())?;
+    }
+    if let Some(seconds) = answer
+        .retry_after
+        .map(|own| circumstances.retry_after.unwrap_or(own))
+    {
+        head.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    Ok(head)
+}
+
+/// RFC 6750 section 3.
+fn challenge(rejection: Rejection, route: Option<&RoutePlan>) -> Option<String> {
+    let answer = rejection.answer();
+    let error = match answer.challenge {
+        Challenge::None => return None,
+        Challenge::Bare => return Some(format!("Bearer realm=\"{REALM}\"")),
+        Challenge::InvalidRequest => "invalid_request",
+        Challenge::InvalidToken => "invalid_token",
+        Challenge::InsufficientScope => "insufficient_scope",
+    };
+    let mut value = format!(
+        "Bearer realm=\"{REALM}\", error=\"{error}\", error_description=\"{}\"",
+        answer.detail
+    );
+    if answer.challenge == Challenge::InsufficientScope
+        && let Some(Access::Token(policy)) = route.map(|route| &route.access)
+    {
+        let scopes: Vec<&str> = policy
+            .scopes
+            .iter()
+            .chain(&policy.any_scope)
+            .map(String::as_str)
+            .collect();
+        if !scopes.is_empty() {
+            value.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
+        }
+    }
+    Some(value)
+}
+
+fn keep_alive_if_possible(session: &mut Session) {
+    let head = session.req_header();
+    let expects = head.headers.contains_key(header::EXPECT);
+    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    let declared = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    if !expects && !chunked && declared.unwrap_or(0) <= DRAINED {
+        session.set_close_on_response_before_downstream_finish(false);
+        session.set_total_drain_timeout(Some(std::time::Duration::from_secs(2)));
+    }
+}

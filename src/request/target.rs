@@ -1,0 +1,190 @@
+//! The request target and its host.
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::reject::Rejection;
+
+/// A target with one reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Lower case, without port; brackets kept on an IPv6 address.
+    pub host: String,
+    /// Starts with `/`, as it was sent.
+    pub path: String,
+    /// Without the `?`.
+    pub query: Option<String>,
+}
+
+/// Reads target and host. `raw` is the target as it stood in the request line, or `:path`; `authority` is HTTP/2's.
+///
+/// # Errors
+/// [`Rejection::AmbiguousTarget`] or [`Rejection::DoubtfulHost`].
+pub fn inspect(
+    raw: &[u8],
+    authority: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Target, Rejection> {
+    let host = single_host(headers, authority)?;
+    let raw = std::str::from_utf8(raw).map_err(|_| Rejection::AmbiguousTarget)?;
+    let (path, query) = origin_form(raw, host)?;
+    if !path_has_one_reading(path) || !query.is_none_or(query_is_plain) {
+        return Err(Rejection::AmbiguousTarget);
+    }
+    Ok(Target {
+        host: without_port(host).ok_or(Rejection::DoubtfulHost)?,
+        path: path.to_owned(),
+        query: query.map(str::to_owned),
+    })
+}
+
+/// Exactly one host: the field, the authority, or both saying the same.
+fn single_host<'a>(
+    headers: &'a HeaderMap,
+    authority: Option<&'a str>,
+) -> Result<&'a str, Rejection> {
+    let mut fields = headers.get_all(header::HOST).iter();
+    let field = fields
+        .next()
+        .map(HeaderValue::to_str)
+        .transpose()
+        .map_err(|_| Rejection::DoubtfulHost)?;
+    if fields.next().is_some() {
+        return Err(Rejection::DoubtfulHost);
+    }
+    match (field, authority) {
+        (Some(field), Some(authority)) if !field.eq_ignore_ascii_case(authority) => {
+            Err(Rejection::DoubtfulHost)
+        }
+        (Some(host), _) | (None, Some(host)) => Ok(host),
+        (None, None) => Err(Rejection::DoubtfulHost),
+    }
+}
+
+/// Path and query of an origin-form target, or of an absolute-form one that names the same host.
+fn origin_form<'a>(raw: &'a str, host: &str) -> Result<(&'a str, Option<&'a str>), Rejection> {
+    let rest = if raw.starts_with('/') {
+        raw
+    } else {
+        let (scheme, rest) = raw.split_once("://").ok_or(Rejection::AmbiguousTarget)?;
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(Rejection::AmbiguousTarget);
+        }
+        let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, rest) = rest.split_at(path_at);
+        if !authority.eq_ignore_ascii_case(host) || !rest.starts_with('/') {
+            return Err(Rejection::AmbiguousTarget);
+        }
+        rest
+    };
+    Ok(match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rest, None),
+    })
+}
+
+/// Everything that normalisers are known to disagree about is refused.
+fn path_has_one_reading(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        // An empty segment is `//`, but a final one is only a trailing slash.
+        let inner_empty = segment.is_empty() && segments.peek().is_some();
+        if inner_empty || !segment_has_one_reading(segment) {
+            return false;
+        }
+    }
+    true
+}
+
+fn segment_has_one_reading(segment: &str) -> bool {
+    let bytes = segment.as_bytes();
+    if bytes == b"." || bytes == b".." {
+        return false;
+    }
+    let mut escaped = false;
+    let mut decoded = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let mut byte = bytes[at];
+        if byte == b'%' {
+            let Some(value) = bytes.get(at + 1..at + 3).and_then(hex_pair) else {
+                return false;
+            };
+            // An escaped character that needs no escape (RFC 3986 section 2.3) hides a name or a dot segment from
+            // those who compare without decoding; the others are what a second server takes for structure.
+            if is_unreserved(value) || matches!(value, 0..=0x1f | 0x7f | b'/' | b'\\' | b'%' | b';')
+            {
+                return false;
+            }
+            if !escaped {
+                escaped = true;
+                decoded.extend_from_slice(&bytes[..at]);
+            }
+            byte = value;
+            at += 2;
+        } else if !is_path_byte(byte) {
+            return false;
+        }
+        if escaped {
+            decoded.push(byte);
+        }
+        at += 1;
+    }
+    // Overlong and broken UTF-8 decode to `/` and `.` in lenient servers.
+    std::str::from_utf8(&decoded).is_ok()
+}
+
+fn hex_pair(pair: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// RFC 3986 `pchar` without `;`, whose parameters some servers strip.
+fn is_path_byte(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
+        )
+}
+
+/// Visible ASCII without `#`; a query has no structure that we or a route's path depend on.
+fn query_is_plain(query: &str) -> bool {
+    query
+        .bytes()
+        .all(|byte| (0x21..=0x7e).contains(&byte) && byte != b'#')
+}
+
+/// The name alone, lower case: `None` unless it is a registered name, an IPv4 or a bracketed IPv6 address, with an
+/// optional port.
+fn without_port(host: &str) -> Option<String> {
+    let (name, port) = if host.starts_with('[') {
+        let end = host.find(']')? + 1;
+        let (name, rest) = host.split_at(end);
+        name[1..end - 1].parse::<std::net::Ipv6Addr>().ok()?;
+        (
+            name,
+            rest.strip_prefix(':').or(rest.is_empty().then_some("")),
+        )
+    } else {
+        let (name, port) = host.split_once(':').unwrap_or((host, ""));
+        let labels = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+        let shaped = !name.is_empty() && !name.starts_with('.') && !name.ends_with('.');
+        (labels && shaped && !name.contains("..")).then_some(())?;
+        (
+            name,
+            Some(port).filter(|p| !host.ends_with(':') || !p.is_empty()),
+        )
+    };
+    let port = port?;
+    if !port.is_empty() && (port.len() > 5 || port.parse::<u16>().is_err() || port.starts_with('+'))
+    {
+        return None;
+    }
+    Some(name.to_ascii_lowercase())
+}

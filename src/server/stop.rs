@@ -1,0 +1,148 @@
+//! From the signal to the last request.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::gateway::Gateway;
+
+/// What may tell the gateway to stop.
+pub struct Signals(Source);
+
+enum Source {
+    Process,
+    Handle(watch::Receiver<Stop>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    No,
+    Drain,
+    Now,
+}
+
+/// Stops a gateway that runs inside another process.
+pub struct StopHandle(watch::Sender<Stop>);
+
+impl Signals {
+    /// SIGTERM drains, SIGINT stops at once.
+    pub fn of_the_process() -> Self {
+        Signals(Source::Process)
+    }
+
+    pub fn by_handle() -> (StopHandle, Self) {
+        let (sender, receiver) = watch::channel(Stop::No);
+        (StopHandle(sender), Signals(Source::Handle(receiver)))
+    }
+
+    async fn wait(&self) -> Stop {
+        match &self.0 {
+            Source::Process => {
+                let (Ok(mut terminate), Ok(mut interrupt)) = (
+                    signal(SignalKind::terminate()),
+                    signal(SignalKind::interrupt()),
+                ) else {
+                    log::error!("cannot hear signals; stop this process with SIGKILL");
+                    return std::future::pending().await;
+                };
+                tokio::select! {
+                    _ = terminate.recv() => Stop::Drain,
+                    _ = interrupt.recv() => Stop::Now,
+                }
+            }
+            Source::Handle(receiver) => {
+                let mut receiver = receiver.clone();
+                // A dropped handle stops too: nobody could ever do it later.
+                match receiver.wait_for(|stop| *stop != Stop::No).await {
+                    Ok(stop) => *stop,
+                    Err(_) => Stop::Now,
+                }
+            }
+        }
+    }
+}
+
+impl StopHandle {
+    pub fn drain(&self) {
+        self.0.send_replace(Stop::Drain);
+    }
+
+    pub fn now(&self) {
+        self.0.send_replace(Stop::Now);
+    }
+}
+
+/// Fails readiness first, waits `pre_stop`, and only then lets Pingora close the listeners.
+struct Watch {
+    signals: Signals,
+    gateway: Arc<Gateway>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Watch {
+    async fn recv(&self) -> ShutdownSignal {
+        let stop = self.signals.wait().await;
+        self.gateway.drain.stop();
+        match stop {
+            Stop::Now | Stop::No => ShutdownSignal::FastShutdown,
+            Stop::Drain => {
+                log::info!("stopping: readiness fails, requests in flight may finish");
+                tokio::time::sleep(self.gateway.plan.server.pre_stop).await;
+                self.gateway.drain.close();
+                ShutdownSignal::GracefulTerminate
+            }
+        }
+    }
+}
+
+/// Runs Pingora on a thread of its own, because its shutdown always sleeps the whole grace period: this returns as
+/// soon as the last request is done.
+pub(super) fn run(server: Server, signals: Signals, gateway: &Arc<Gateway>) -> ExitCode {
+    let watch = Watch {
+        signals,
+        gateway: gateway.clone(),
+    };
+    let (done, finished) = channel();
+    let pingora = std::thread::Builder::new()
+        .name("pingora".to_owned())
+        .spawn(move || {
+            server.run(RunArgs {
+                shutdown_signal: Box::new(watch),
+            });
+            let _ = done.send(());
+        });
+    if let Err(error) = pingora {
+        log::error!("cannot start a thread: {error}");
+        return ExitCode::from(1);
+    }
+    const LOOK: Duration = Duration::from_millis(20);
+    /// The listeners close a moment after they are told to; what they took in that moment counts.
+    const CLOSING: Duration = Duration::from_millis(250);
+    let mut closed_for = Duration::ZERO;
+    loop {
+        match finished.recv_timeout(LOOK) {
+            Ok(()) => break,
+            Err(RecvTimeoutError::Disconnected) => {
+                log::error!("the server panicked");
+                return ExitCode::from(1);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if gateway.drain.closed() {
+                    closed_for += LOOK;
+                }
+                if closed_for >= CLOSING && gateway.drain.active() == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    gateway.access_log.close();
+    log::info!("stopped");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,128 @@
+//! One address of a pool, as Pingora wants it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::config::plan::UpstreamPlan;
+
+/// A peer is a `host:port` and, once that name is known, a ready-made Pingora peer to clone.
+pub struct Peer {
+    address: String,
+    template: ArcSwapOption<HttpPeer>,
+    build: Arc<Template>,
+}
+
+/// What all peers of a pool share.
+pub(super) struct Template {
+    sni: String,
+    tls: bool,
+    ca: Option<Arc<CaType>>,
+    group_key: u64,
+    plan_timeouts: crate::config::plan::UpstreamTimeouts,
+}
+
+impl Template {
+    pub(super) fn new(plan: &UpstreamPlan) -> Result<Arc<Self>, String> {
+        let tls = plan.tls.as_ref();
+        let ca = tls
+            .and_then(|tls| tls.ca.as_deref())
+            .map(load_ca)
+            .transpose()?;
+        // Pingora's connection pool does not key on the CA: without this, two pools with one address and different
+        // trust would share connections.
+        let mut hasher = DefaultHasher::new();
+        plan.name.hash(&mut hasher);
+        Ok(Arc::new(Template {
+            sni: tls.map_or_else(String::new, |tls| tls.server_name.clone()),
+            tls: tls.is_some(),
+            ca,
+            group_key: hasher.finish(),
+            plan_timeouts: plan.timeouts.clone(),
+        }))
+    }
+
+    fn peer(&self, address: SocketAddr) -> HttpPeer {
+        let mut peer = HttpPeer::new(address, self.tls, self.sni.clone());
+        peer.group_key = self.group_key;
+        let options = &mut peer.options;
+        options.ca = self.ca.clone();
+        options.connection_timeout = Some(self.plan_timeouts.connect);
+        // The handshake has its own share of the same length.
+        options.total_connection_timeout = Some(self.plan_timeouts.connect * 2);
+        options.read_timeout = Some(self.plan_timeouts.read);
+        options.write_timeout = Some(self.plan_timeouts.write);
+        options.idle_timeout = Some(self.plan_timeouts.idle);
+        // A tunnel would outlive the token that opened it.
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        peer
+    }
+}
+
+impl Peer {
+    pub(super) fn new(address: &str, build: Arc<Template>) -> Self {
+        let peer = Peer {
+            address: address.to_owned(),
+            template: ArcSwapOption::empty(),
+            build,
+        };
+        if let Ok(known) = address.parse() {
+            peer.resolved(known);
+        }
+        peer
+    }
+
+    /// `host:port` as configured.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether the address is a name, which has to be looked up.
+    pub fn is_name(&self) -> bool {
+        self.address.parse::<SocketAddr>().is_err()
+    }
+
+    /// The name's address from now on; the last one is kept until another comes.
+    pub fn resolved(&self, address: SocketAddr) {
+        let known = self.template.load();
+        let new = pingora::protocols::l4::socket::SocketAddr::Inet(address);
+        if known.as_ref().is_none_or(|peer| peer._address != new) {
+            self.template
+                .store(Some(Arc::new(self.build.peer(address))));
+        }
+    }
+
+    /// A Pingora peer of one's own; `None` while the name is unknown.
+    pub(super) fn connectable(&self) -> Option<Box<HttpPeer>> {
+        self.template
+            .load()
+            .as_ref()
+            .map(|peer| Box::new(HttpPeer::clone(peer)))
+    }
+}
+
+fn load_ca(path: &Path) -> Result<Arc<CaType>, String> {
+    let explain = |why: String| format!("cannot use the CA file {}: {why}", path.display());
+    let mut trusted = rustls::RootCertStore::empty();
+    let mut found = Vec::new();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| explain(e.to_string()))? {
+        let certificate = certificate.map_err(|e| explain(e.to_string()))?;
+        // Pingora's own parser panics on what is no certificate, so rustls looks first.
+        trusted
+            .add(certificate.clone())
+            .map_err(|e| explain(e.to_string()))?;
+        found.push(WrappedX509::new(certificate.to_vec(), parse_x509));
+    }
+    if found.is_empty() {
+        return Err(explain("there is no certificate in it".to_owned()));
+    }
+    Ok(found.into())
+}
