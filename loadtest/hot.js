@@ -13,13 +13,15 @@ import http from 'k6/http';
 
 const gateway = __ENV.GATEWAY_URL || 'http://127.0.0.1:8072';
 const issuer = __ENV.ISSUER_URL || 'http://127.0.0.1:8180/realms/eazybank';
+const vus = Number(__ENV.VUS || 16);
+const duration = __ENV.DURATION || '10s';
 
 export const options = {
   scenarios: {
     hot: {
       executor: 'constant-vus',
-      vus: Number(__ENV.VUS || 16),
-      duration: __ENV.DURATION || '10s',
+      vus,
+      duration,
       gracefulStop: '5s',
     },
   },
@@ -63,21 +65,21 @@ export function handleSummary(data) {
       .map(([expression]) => `${name}: ${expression}`),
   );
   const requests = values('http_reqs{scenario:hot}');
-  const duration = values('http_req_duration{scenario:hot}');
+  const times = values('http_req_duration{scenario:hot}');
   const summary = {
     ...JSON.parse(__ENV.LABELS || '{}'),
-    virtual_users: options.scenarios.hot.vus,
-    duration: options.scenarios.hot.duration,
+    virtual_users: vus,
+    duration,
     requests: requests.count,
     requests_per_second: Math.round(requests.rate),
     failed_share: values('http_req_failed{scenario:hot}').rate,
     checks_passed_share: values('checks').rate,
-    milliseconds: duration,
+    milliseconds: times,
     thresholds_failed: failed,
   };
   const text =
     `${summary.requests} requests, ${summary.requests_per_second}/s, ` +
-    `p95 ${duration['p(95)'].toFixed(2)} ms, p99 ${duration['p(99)'].toFixed(2)} ms, ` +
+    `p95 ${times['p(95)'].toFixed(2)} ms, p99 ${times['p(99)'].toFixed(2)} ms, ` +
     `failed ${(100 * summary.failed_share).toFixed(3)} %\n` +
     failed.map((line) => `threshold crossed: ${line}\n`).join('');
 

@@ -73,10 +73,8 @@ start_demo() {
     demo_pid=$!
     local deadline=$((SECONDS + 30))
     until curl -fsS --max-time 2 "$admin_url/readyz" >/dev/null 2>&1; do
-        if ! kill -0 "$demo_pid" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
-            tail -n 20 "$log" >&2
-            die "the demo was not ready within 30 s; the end of its log is above"
-        fi
+        kill -0 "$demo_pid" 2>/dev/null || { tail -n 20 "$log" >&2; die "the demo ended at once, see above"; }
+        [ "$SECONDS" -lt "$deadline" ] || { tail -n 20 "$log" >&2; die "the demo was not ready within 30 s, see above"; }
         sleep 0.2
     done
     say "the demo is ready on $gateway_url"
