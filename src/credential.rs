@@ -33,9 +33,66 @@ pub enum CredentialFault {
 }
 
 /// Reads the one credential of a request from all of its `Authorization` field values.
+///
+/// Blanks around the value are no part of it (RFC 9110 section 5.5); the HTTP layer has trimmed them.
 pub fn bearer<'a>(
-    _values: impl Iterator<Item = &'a [u8]>,
-    _max_bytes: usize,
+    mut values: impl Iterator<Item = &'a [u8]>,
+    max_bytes: usize,
 ) -> Result<BearerToken<'a>, CredentialFault> {
-    Err(CredentialFault::Missing)
+    let value = values.next().ok_or(CredentialFault::Missing)?;
+    // Two credentials, whatever their schemes: choosing one is a guess that another reader may make otherwise.
+    if values.next().is_some() {
+        return Err(CredentialFault::Several);
+    }
+    let end = value
+        .iter()
+        .position(|byte| !is_tchar(*byte))
+        .unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end);
+    if scheme.is_empty() {
+        return Err(CredentialFault::Malformed);
+    }
+    // RFC 9110 section 11.1: the scheme has no case. Another one is no attempt to show us a token (RFC 6750 section
+    // 3.1), if it is a scheme at all.
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return match rest.first() {
+            None | Some(b' ') => Err(CredentialFault::Missing),
+            Some(_) => Err(CredentialFault::Malformed),
+        };
+    }
+    // RFC 6750 section 2.1: 1*SP, and blanks only.
+    let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
+    let token = &rest[blanks..];
+    if blanks == 0 || token.is_empty() {
+        return Err(CredentialFault::Malformed);
+    }
+    if token.len() > max_bytes {
+        return Err(CredentialFault::Oversized);
+    }
+    if !is_token68(token) {
+        return Err(CredentialFault::Malformed);
+    }
+    // token68 is ASCII, so this cannot fail.
+    match std::str::from_utf8(token) {
+        Ok(token) => Ok(BearerToken(token)),
+        Err(_) => Err(CredentialFault::Malformed),
+    }
 }
+
+/// RFC 9110 section 11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+fn is_token68(token: &[u8]) -> bool {
+    let padding = token.iter().rev().take_while(|byte| **byte == b'=').count();
+    let body = &token[..token.len() - padding];
+    !body.is_empty()
+        && body
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+}
+
+/// RFC 9110 section 5.6.2: what a scheme's name may consist of.
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests;

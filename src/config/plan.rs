@@ -101,12 +101,14 @@ pub enum Algorithm {
     EdDSA,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct IssuerPlan {
     pub name: Arc<str>,
     /// What `iss` must say, compared byte for byte.
     pub issuer: String,
     pub keys_from: KeysFrom,
+    /// Plain `http://` to a host that is not loopback is allowed.
+    pub insecure: bool,
     pub ca: Option<PathBuf>,
     /// Any of these must be in `aud`.
     pub audience: Vec<String>,

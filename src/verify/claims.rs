@@ -1,0 +1,182 @@
+//! What a payload says, held against what the issuer's configuration demands (RFC 7519 section 4, RFC 9068 section 4,
+//! Keycloak's own claims).
+//!
+//! [`Claims::read`] and [`Claims::check`] run before the signature is computed, because a refusal on unproved data is
+//! safe and cheap. Only [`Claims::into_principal`] turns them into somebody, and it is called after the signature held.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::fault::Refusal;
+use super::json;
+use super::principal::Principal;
+use crate::config::plan::{IssuerId, IssuerPlan, Unmarked};
+
+/// A payload with registered claims of the right types. Not proved.
+#[derive(Debug)]
+pub(super) struct Claims {
+    all: Map<String, Value>,
+}
+
+impl Claims {
+    pub(super) fn read(payload: &[u8]) -> Result<Self, Refusal> {
+        let all = json::object(payload).ok_or(Refusal::Malformed)?;
+        Ok(Claims { all })
+    }
+
+    /// `iss`, which must be one string: an array that contains the right one is another issuer's joke.
+    pub(super) fn issuer(&self) -> Result<&str, Refusal> {
+        match self.all.get("iss") {
+            Some(Value::String(issuer)) => Ok(issuer),
+            _ => Err(Refusal::Issuer),
+        }
+    }
+
+    /// Everything that can be refused without a key, `marked` being what the header said of itself.
+    ///
+    /// The edges: a token is expired from the second `exp` + leeway on (RFC 7519 section 4.1.4: the time must be
+    /// *before* `exp`) and valid from the second `nbf` - leeway on.
+    pub(super) fn check(&self, issuer: &IssuerPlan, marked: bool, now: u64) -> Result<(), Refusal> {
+        self.types()?;
+        let expires = seconds(self.all.get("exp")).ok_or(Refusal::Claims)?;
+        if self.client().is_none() {
+            return Err(Refusal::Claims);
+        }
+        if self.all.contains_key("cnf") {
+            return Err(Refusal::SenderConstrained);
+        }
+        match self.text("typ") {
+            Some("Bearer") => {}
+            Some(_) => return Err(Refusal::Kind),
+            None if marked || issuer.unmarked == Unmarked::Allow => {}
+            None => return Err(Refusal::Unmarked),
+        }
+        let leeway = issuer.leeway.as_secs();
+        if now >= expires.saturating_add(leeway) {
+            return Err(Refusal::Expired);
+        }
+        if let Some(begins) = self.all.get("nbf") {
+            let begins = begins_at(begins).ok_or(Refusal::Claims)?;
+            if now.saturating_add(leeway) < begins {
+                return Err(Refusal::NotYetValid);
+            }
+        }
+        if !self.is_for(&issuer.audience) {
+            return Err(Refusal::Audience);
+        }
+        Ok(())
+    }
+
+    /// Registered claims of the wrong type refuse the token: another reader might make something of them.
+    fn types(&self) -> Result<(), Refusal> {
+        let text = |name| self.all.get(name).is_none_or(Value::is_string);
+        let time = |name| {
+            self.all
+                .get(name)
+                .is_none_or(|at| seconds(Some(at)).is_some())
+        };
+        let audience = match self.all.get("aud") {
+            None | Some(Value::String(_)) => true,
+            Some(Value::Array(list)) => list.iter().all(Value::is_string),
+            Some(_) => false,
+        };
+        let right = audience
+            && ["sub", "azp", "client_id", "scope", "typ", "jti"]
+                .into_iter()
+                .all(text)
+            && ["nbf", "iat"].into_iter().all(time);
+        right.then_some(()).ok_or(Refusal::Claims)
+    }
+
+    fn is_for(&self, ours: &[String]) -> bool {
+        let named = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|aud| ours.iter().any(|o| o == aud))
+        };
+        match self.all.get("aud") {
+            Some(Value::Array(list)) => list.iter().any(named),
+            Some(one) => named(one),
+            None => false,
+        }
+    }
+
+    /// The OAuth client; without one there is nobody to authorise. `sub` does not stand in for it: a user may bear
+    /// a client's name (RFC 9700 section 4.15).
+    fn client(&self) -> Option<&str> {
+        self.text("azp")
+            .or_else(|| self.text("client_id"))
+            .filter(|client| !client.is_empty())
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.all.get(name).and_then(Value::as_str)
+    }
+
+    /// Somebody. Call it for nothing but a payload whose signature held and whose [`Claims::check`] passed.
+    pub(super) fn into_principal(
+        self,
+        id: IssuerId,
+        issuer: &IssuerPlan,
+        url: &Arc<str>,
+    ) -> Principal {
+        Principal {
+            issuer: id,
+            issuer_name: issuer.name.clone(),
+            issuer_url: url.clone(),
+            client: self.client().unwrap_or_default().to_owned(),
+            subject: self.text("sub").map(str::to_owned),
+            // RFC 6749 section 3.3: U+0020 alone separates; other blanks belong to the word.
+            scopes: self
+                .text("scope")
+                .unwrap_or_default()
+                .split(' ')
+                .filter(|scope| !scope.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            realm_roles: self.all.get("realm_access").map(roles).unwrap_or_default(),
+            client_roles: self.client_roles(),
+            expires_at: seconds(self.all.get("exp")).unwrap_or_default(),
+            claims: self.all,
+        }
+    }
+
+    fn client_roles(&self) -> BTreeMap<String, Vec<String>> {
+        let clients = self.all.get("resource_access").and_then(Value::as_object);
+        clients
+            .into_iter()
+            .flatten()
+            .map(|(client, access)| (client.clone(), roles(access)))
+            .collect()
+    }
+}
+
+/// Keycloak's `{"roles": [...]}`. Whatever has another shape grants nothing.
+fn roles(access: &Value) -> Vec<String> {
+    let list = access.get("roles").and_then(Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
+/// RFC 7519 section 2, NumericDate, which may have a fraction; rounded down, which is strict for `exp`. A number too
+/// large for us is the end of time, a negative one is refused.
+fn seconds(value: Option<&Value>) -> Option<u64> {
+    let number = value?.as_number()?;
+    number.as_u64().or_else(|| {
+        // `as` saturates; the strict reader has refused what is not finite.
+        let at = number.as_f64()?;
+        (at >= 0.0).then_some(at as u64)
+    })
+}
+
+/// Rounded up, which is strict for `nbf`.
+fn begins_at(value: &Value) -> Option<u64> {
+    let whole = seconds(Some(value))?;
+    let fraction = value.is_f64() && value.as_f64().is_some_and(|at| at > whole as f64);
+    Some(whole.saturating_add(u64::from(fraction)))
+}

@@ -1,0 +1,124 @@
+//! ring behind jsonwebtoken: the one process-wide `CryptoProvider`.
+//!
+//! Only verification of asymmetric signatures exists here (RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1). There
+//! is no signer and no HMAC, so no configuration and no token can confuse a public key with a secret.
+
+use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::signature::{Error, Verifier};
+use jsonwebtoken::{Algorithm as Jose, DecodingKey, DecodingKeyKind};
+use ring::signature as r;
+
+use crate::config::plan::Algorithm;
+
+static RING: CryptoProvider = CryptoProvider {
+    signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
+    verifier_factory: |algorithm, key| {
+        RingVerifier::for_jose(*algorithm, key.clone())
+            .map(|verifier| Box::new(verifier) as Box<dyn JwtVerifier>)
+            .ok_or_else(|| ErrorKind::UnsupportedAlgorithm.into())
+    },
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+/// Makes ring the cryptography of jsonwebtoken and of rustls. Every call after the first does nothing.
+pub fn install() {
+    // An error says that a provider is there already. We link no other, so it is this one.
+    let _ = RING.install_default();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// One public key pinned to one algorithm; kept ready in the key set, so that no key is cloned per token.
+#[derive(Debug)]
+pub(super) struct RingVerifier {
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+impl RingVerifier {
+    pub(super) fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
+        RingVerifier { algorithm, key }
+    }
+
+    fn for_jose(algorithm: Jose, key: DecodingKey) -> Option<Self> {
+        let algorithm = Algorithm::ALL
+            .into_iter()
+            .find(|ours| jose(*ours) == algorithm)?;
+        Some(RingVerifier { algorithm, key })
+    }
+
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// What a signature by this key measures: anything else need not be computed.
+    pub(super) fn signature_bytes(&self) -> usize {
+        match (self.algorithm, self.key.kind()) {
+            (Algorithm::ES384, _) => 96,
+            (Algorithm::ES256 | Algorithm::EdDSA, _) => 64,
+            (_, DecodingKeyKind::RsaModulusExponent { n, .. }) => n.len(),
+            (_, DecodingKeyKind::SecretOrDer(_)) => 0,
+        }
+    }
+
+    pub(super) fn same_key(&self, other: &Self) -> bool {
+        use DecodingKeyKind::{RsaModulusExponent, SecretOrDer};
+        match (self.key.kind(), other.key.kind()) {
+            (SecretOrDer(a), SecretOrDer(b)) => a == b,
+            (RsaModulusExponent { n, e }, RsaModulusExponent { n: n2, e: e2 }) => {
+                n == n2 && e == e2
+            }
+            _ => false,
+        }
+    }
+}
+
+/// jsonwebtoken's name for one of our algorithms.
+fn jose(algorithm: Algorithm) -> Jose {
+    match algorithm {
+        Algorithm::RS256 => Jose::RS256,
+        Algorithm::RS384 => Jose::RS384,
+        Algorithm::RS512 => Jose::RS512,
+        Algorithm::PS256 => Jose::PS256,
+        Algorithm::PS384 => Jose::PS384,
+        Algorithm::PS512 => Jose::PS512,
+        Algorithm::ES256 => Jose::ES256,
+        Algorithm::ES384 => Jose::ES384,
+        Algorithm::EdDSA => Jose::EdDSA,
+    }
+}
+
+impl Verifier<Vec<u8>> for RingVerifier {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), Error> {
+        let rsa = |parameters| match self.key.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
+                r::RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
+            }
+            DecodingKeyKind::SecretOrDer(_) => Err(ring::error::Unspecified),
+        };
+        let curve = |parameters: &'static dyn r::VerificationAlgorithm| match self.key.kind() {
+            DecodingKeyKind::SecretOrDer(key) => {
+                r::UnparsedPublicKey::new(parameters, key).verify(message, signature)
+            }
+            DecodingKeyKind::RsaModulusExponent { .. } => Err(ring::error::Unspecified),
+        };
+        match self.algorithm {
+            Algorithm::RS256 => rsa(&r::RSA_PKCS1_2048_8192_SHA256),
+            Algorithm::RS384 => rsa(&r::RSA_PKCS1_2048_8192_SHA384),
+            Algorithm::RS512 => rsa(&r::RSA_PKCS1_2048_8192_SHA512),
+            Algorithm::PS256 => rsa(&r::RSA_PSS_2048_8192_SHA256),
+            Algorithm::PS384 => rsa(&r::RSA_PSS_2048_8192_SHA384),
+            Algorithm::PS512 => rsa(&r::RSA_PSS_2048_8192_SHA512),
+            Algorithm::ES256 => curve(&r::ECDSA_P256_SHA256_FIXED),
+            Algorithm::ES384 => curve(&r::ECDSA_P384_SHA384_FIXED),
+            Algorithm::EdDSA => curve(&r::ED25519),
+        }
+        .map_err(|ring::error::Unspecified| Error::new())
+    }
+}
+
+impl JwtVerifier for RingVerifier {
+    fn algorithm(&self) -> Jose {
+        jose(self.algorithm)
+    }
+}

@@ -1,0 +1,325 @@
+//! Where key documents come from: discovery (OpenID Connect Discovery 1.0 section 4), a URL or a file.
+//!
+//! The other side may be down, slow, endless, or somebody else: no redirects, no proxy from the environment, a
+//! deadline on the whole, a cap on what is read, and nothing compressed.
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, CONTENT_ENCODING};
+use reqwest::{Certificate, Client, Url};
+use serde_json::Value;
+
+use super::json;
+use crate::config::plan::{IssuerPlan, KeysFrom};
+
+/// Of one document. Keycloak's six keys with their certificates take some 10 kB.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// Why no document came. The text is for the log and for `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FetchFault {
+    /// Nothing usable came: connection, status, size, time.
+    Failed(String),
+    /// Something came that is not what it should be.
+    Invalid(String),
+}
+
+impl FetchFault {
+    pub(super) fn text(&self) -> &str {
+        match self {
+            FetchFault::Failed(text) | FetchFault::Invalid(text) => text,
+        }
+    }
+}
+
+/// Gives the bytes of a JWK Set document. The tests script it.
+#[async_trait]
+pub(super) trait KeySource: Send + Sync {
+    async fn document(&self) -> Result<Vec<u8>, FetchFault>;
+}
+
+/// The source that an issuer's configuration names. Fails on what no waiting can cure: an unreadable CA, no CA at all.
+pub(super) fn source(issuer: &IssuerPlan) -> Result<Box<dyn KeySource>, String> {
+    let timeout = issuer.keys.timeout;
+    Ok(match &issuer.keys_from {
+        KeysFrom::File(path) => Box::new(FromFile {
+            path: path.clone(),
+            timeout,
+        }),
+        KeysFrom::Url(url) => Box::new(FromUrl {
+            web: Web::new(issuer, url)?,
+            url: url.clone(),
+            timeout,
+        }),
+        KeysFrom::Discovery(url) => Box::new(FromDiscovery {
+            web: Web::new(issuer, url)?,
+            url: url.clone(),
+            issuer: issuer.issuer.clone(),
+            name: issuer.name.to_string(),
+            jwks_uri: Mutex::default(),
+            timeout,
+        }),
+    })
+}
+
+struct FromFile {
+    path: PathBuf,
+    timeout: Duration,
+}
+
+#[async_trait]
+impl KeySource for FromFile {
+    async fn document(&self) -> Result<Vec<u8>, FetchFault> {
+        within(self.timeout, read_file(&self.path)).await
+    }
+}
+
+struct FromUrl {
+    web: Web,
+    url: String,
+    timeout: Duration,
+}
+
+#[async_trait]
+impl KeySource for FromUrl {
+    async fn document(&self) -> Result<Vec<u8>, FetchFault> {
+        within(self.timeout, self.web.get(&self.url)).await
+    }
+}
+
+struct FromDiscovery {
+    web: Web,
+    url: String,
+    issuer: String,
+    /// The configuration's name for the issuer, for the hint in an error.
+    name: String,
+    /// What the last good discovery said; forgotten when it stops working.
+    jwks_uri: Mutex<Option<String>>,
+    timeout: Duration,
+}
+
+#[async_trait]
+impl KeySource for FromDiscovery {
+    async fn document(&self) -> Result<Vec<u8>, FetchFault> {
+        within(self.timeout, self.discovered()).await
+    }
+}
+
+impl FromDiscovery {
+    async fn discovered(&self) -> Result<Vec<u8>, FetchFault> {
+        let known = self.known().clone();
+        let mut failed = None;
+        if let Some(uri) = &known {
+            match self.web.get(uri).await {
+                Ok(document) => return Ok(document),
+                Err(fault) => failed = Some(fault),
+            }
+            *self.known() = None;
+        }
+        let uri = self.discover().await?;
+        if let Some(fault) = failed.filter(|_| known.as_deref() == Some(&uri)) {
+            return Err(fault);
+        }
+        let document = self.web.get(&uri).await?;
+        *self.known() = Some(uri);
+        Ok(document)
+    }
+
+    async fn discover(&self) -> Result<String, FetchFault> {
+        let document = self.web.get(&self.url).await?;
+        let invalid = |what: &str| FetchFault::Invalid(format!("discovery {}: {what}", self.url));
+        let document = json::object(&document).ok_or_else(|| invalid("not a JSON object"))?;
+        // OpenID Connect Discovery 1.0 section 4.3: exactly ours, or the keys are somebody else's.
+        match document.get("issuer").and_then(Value::as_str) {
+            None => return Err(invalid("no `issuer`")),
+            Some(theirs) if theirs != self.issuer => {
+                return Err(invalid(&format!(
+                    "it says its issuer is {theirs:?}, expected {:?}; set issuers.{}.issuer to the former if that is \
+                     what tokens say, or discovery_url to the right document",
+                    self.issuer, self.name
+                )));
+            }
+            Some(_) => {}
+        }
+        document
+            .get("jwks_uri")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(|| invalid("no `jwks_uri`"))
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        // The lock guards one assignment: a panic cannot have left it half done.
+        self.jwks_uri.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// A client for one issuer's documents.
+struct Web {
+    client: Client,
+    insecure: bool,
+}
+
+impl Web {
+    fn new(issuer: &IssuerPlan, url: &str) -> Result<Self, String> {
+        super::crypto::install();
+        let timeout = issuer.keys.timeout;
+        let builder = || {
+            Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .http1_only()
+                .connect_timeout(timeout)
+                .timeout(timeout)
+                .pool_max_idle_per_host(0)
+                .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+        };
+        let client = match &issuer.ca {
+            Some(path) => builder().tls_certs_only(roots(&issuer.name, path)?).build(),
+            // Without CA files the platform's verifier cannot be built, and a plain issuer does not need it.
+            None => builder().build().or_else(|error| {
+                if url.starts_with("http://") {
+                    builder().tls_certs_only([]).build()
+                } else {
+                    Err(error)
+                }
+            }),
+        };
+        let client = client.map_err(|error| {
+            format!(
+                "issuers.{}: no trusted certificates for calls to the issuer ({}); install the system's CA \
+                 certificates or set `ca`",
+                issuer.name,
+                chain(&error)
+            )
+        })?;
+        Ok(Web {
+            client,
+            insecure: issuer.insecure,
+        })
+    }
+
+    /// The body of a plain 200 of bounded size.
+    async fn get(&self, url: &str) -> Result<Vec<u8>, FetchFault> {
+        let failed = |what: String| FetchFault::Failed(format!("{url}: {what}"));
+        let target = Url::parse(url).map_err(|error| failed(error.to_string()))?;
+        if !self.may_call(&target) {
+            return Err(FetchFault::Invalid(format!(
+                "{url}: only https, or http to a loopback address or with `insecure: true`"
+            )));
+        }
+        let mut response = self
+            .client
+            .get(target)
+            .header(ACCEPT, "application/json")
+            .send()
+            .await
+            .map_err(|error| failed(chain(&error.without_url())))?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(failed(format!(
+                "status {status}; redirects are not followed"
+            )));
+        }
+        if status != 200 {
+            return Err(failed(format!("status {status}")));
+        }
+        if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            return Err(failed("compressed, which nobody asked for".to_owned()));
+        }
+        let too_large = || failed(format!("more than {MAX_BYTES} bytes"));
+        if response
+            .content_length()
+            .is_some_and(|length| length > MAX_BYTES as u64)
+        {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| failed(chain(&error.without_url())))?
+        {
+            if body.len() + chunk.len() > MAX_BYTES {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    /// The configuration's rule, held against what discovery says too.
+    fn may_call(&self, url: &Url) -> bool {
+        match url.scheme() {
+            "https" => true,
+            "http" => self.insecure || is_loopback(url),
+            _ => false,
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else {
+        return false;
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn roots(issuer: &str, path: &Path) -> Result<Vec<Certificate>, String> {
+    let problem = |what: String| format!("issuers.{issuer}.ca: {}: {what}", path.display());
+    let pem = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
+    let roots = Certificate::from_pem_bundle(&pem).map_err(|error| problem(chain(&error)))?;
+    if roots.is_empty() {
+        return Err(problem("no PEM certificate in it".to_owned()));
+    }
+    Ok(roots)
+}
+
+async fn read_file(path: &Path) -> Result<Vec<u8>, FetchFault> {
+    let owned = path.to_owned();
+    let read = move || {
+        let mut document = Vec::new();
+        let file = std::fs::File::open(owned)?;
+        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut document)?;
+        Ok::<_, std::io::Error>(document)
+    };
+    let failed = |what: String| FetchFault::Failed(format!("{}: {what}", path.display()));
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(document)) if document.len() > MAX_BYTES => {
+            Err(failed(format!("more than {MAX_BYTES} bytes")))
+        }
+        Ok(Ok(document)) => Ok(document),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// One deadline over all that a fetch does, discovery included.
+async fn within(
+    timeout: Duration,
+    fetch: impl Future<Output = Result<Vec<u8>, FetchFault>>,
+) -> Result<Vec<u8>, FetchFault> {
+    tokio::time::timeout(timeout, fetch)
+        .await
+        .unwrap_or_else(|_| Err(FetchFault::Failed(format!("no answer within {timeout:?}"))))
+}
+
+/// An error with its causes, which is where reqwest says what happened.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

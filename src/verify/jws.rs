@@ -1,0 +1,141 @@
+//! The compact serialization of a signed token and its header (RFC 7515 sections 3.1, 4.1, 5.2 and 7.1).
+//!
+//! Nothing in a header ever chooses a key but `kid`: `jwk`, `jku`, `x5u` and `x5c` are not read (RFC 8725 section
+//! 3.10).
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::signature::Verifier;
+use serde_json::Value;
+
+use super::crypto::RingVerifier;
+use super::fault::Refusal;
+use super::json;
+use crate::config::plan::Algorithm;
+
+/// Of the decoded header. Keycloak's has about a hundred bytes; one that carries certificates is not for us.
+const MAX_HEADER: usize = 1024;
+/// Of a `kid`, in a header and in a key set.
+pub(super) const MAX_KID: usize = 256;
+
+/// A token whose header was read and whose signature was not checked.
+#[derive(Debug)]
+pub(super) struct Compact<'a> {
+    pub(super) header: Header,
+    signing_input: &'a [u8],
+    payload: &'a str,
+    signature: &'a str,
+}
+
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) algorithm: Algorithm,
+    /// Absent, or too long to be anybody's, is a key that nobody has.
+    pub(super) kid: Option<String>,
+    /// Lower case, without `application/` (RFC 7515 section 4.1.9).
+    pub(super) typ: Option<String>,
+}
+
+impl<'a> Compact<'a> {
+    /// Takes the token apart. Five segments are an encrypted token (RFC 7516), which is refused before any
+    /// cryptography; another number but three is an opaque one.
+    pub(super) fn read(token: &'a str) -> Result<Self, Refusal> {
+        let mut dots = [0; 4];
+        let mut count = 0;
+        // Stops at the fourth dot, however many follow.
+        for (at, _) in token.match_indices('.').take(dots.len()) {
+            dots[count] = at;
+            count += 1;
+        }
+        match count {
+            2 => {}
+            4 => return Err(Refusal::Malformed),
+            _ => return Err(Refusal::Opaque),
+        }
+        let header = Header::read(&token[..dots[0]])?;
+        Ok(Compact {
+            header,
+            signing_input: &token.as_bytes()[..dots[1]],
+            payload: &token[dots[0] + 1..dots[1]],
+            signature: &token[dots[1] + 1..],
+        })
+    }
+
+    /// The payload's bytes, proved or not.
+    pub(super) fn payload(&self) -> Result<Vec<u8>, Refusal> {
+        decode(self.payload).ok_or(Refusal::Malformed)
+    }
+
+    /// Checks the signature with a key that was chosen by `kid` and `alg`.
+    pub(super) fn verify(&self, key: &RingVerifier) -> Result<(), Refusal> {
+        if key.algorithm() != self.header.algorithm {
+            return Err(Refusal::Algorithm);
+        }
+        // The length alone unmasks most forgeries, at no cost.
+        if self.signature.len() / 4 * 3 + self.signature.len() % 4 * 3 / 4 != key.signature_bytes()
+        {
+            return Err(Refusal::Signature);
+        }
+        let signature = decode(self.signature).ok_or(Refusal::Malformed)?;
+        key.verify(self.signing_input, &signature)
+            .map_err(|_| Refusal::Signature)
+    }
+}
+
+impl Header {
+    fn read(segment: &str) -> Result<Self, Refusal> {
+        if segment.len() > MAX_HEADER.div_ceil(3) * 4 {
+            return Err(Refusal::Malformed);
+        }
+        let bytes = decode(segment).ok_or(Refusal::Malformed)?;
+        if bytes.len() > MAX_HEADER {
+            return Err(Refusal::Malformed);
+        }
+        let header = json::object(&bytes).ok_or(Refusal::Malformed)?;
+        let Some(Value::String(alg)) = header.get("alg") else {
+            return Err(Refusal::Malformed);
+        };
+        let algorithm = Algorithm::from_name(alg).ok_or(Refusal::Algorithm)?;
+        // RFC 7515 section 4.1.11 and RFC 7797 section 6: we understand no extension, `b64` included.
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err(Refusal::Critical);
+        }
+        let kid = match header.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.clone()).filter(|kid| kid.len() <= MAX_KID),
+            Some(_) => return Err(Refusal::Malformed),
+        };
+        let typ = match header.get("typ") {
+            None => None,
+            Some(Value::String(typ)) => Some(media_type(typ)),
+            Some(_) => return Err(Refusal::Malformed),
+        };
+        Ok(Header {
+            algorithm,
+            kid,
+            typ,
+        })
+    }
+
+    /// RFC 9068 section 2.1: the header itself says "access token".
+    pub(super) fn marks_access_token(&self) -> bool {
+        self.typ.as_deref() == Some("at+jwt")
+    }
+}
+
+fn media_type(typ: &str) -> String {
+    let mut typ = typ.to_ascii_lowercase();
+    if let Some(short) = typ.strip_prefix("application/") {
+        // Only what has no other slash may leave the prefix out.
+        if !short.contains('/') {
+            typ = short.to_owned();
+        }
+    }
+    typ
+}
+
+/// RFC 7515 section 2: base64url without padding; the engine refuses every other alphabet, blanks, and a last
+/// character with bits that say nothing (RFC 4648 section 3.5).
+pub(super) fn decode(segment: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(segment).ok()
+}
