@@ -1,42 +1,170 @@
-//! stub
-use crate::gateway::{Gateway, Listener};
-use async_trait::async_trait;
-use pingora::apps::ServerApp;
-use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
-use pingora_proxy::{HttpProxy, Session};
+//! Around Pingora: what a connection may cost us before it has become a request.
+//!
+//! Pingora reads a request's head without any deadline, takes up to 1 MiB of it, and answers what it cannot parse by
+//! itself, without calling a hook (`docs/decisions`). So every connection passes through [`GuardApp`], which caps the
+//! connections, and every byte of it through [`GuardStream`], which bounds the head in time and size.
+
+mod body_rate;
+mod connections;
+mod stream;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-pub struct GuardApp {
-    inner: Arc<HttpProxy<Listener>>,
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
+use pingora::protocols::{ALPN, Stream};
+use pingora::server::ShutdownWatch;
+
+pub use body_rate::{BodyRate, TooSlow};
+pub use connections::{Connections, Ticket};
+use stream::{GuardStream, Rules};
+
+use crate::config::plan::Limits;
+use crate::observe::metrics::Metrics;
+
+/// The Pingora application of one listener: the connection caps, then the guarded stream, then `A` (the proxy).
+pub struct GuardApp<A> {
+    guarded: Arc<Guarded<A>>,
+    /// Index into [`crate::config::plan::Plan::listeners`].
+    listener: usize,
+    connections: Arc<Connections>,
+    rules: Arc<Rules>,
 }
-impl GuardApp {
-    pub fn new(inner: HttpProxy<Listener>, _g: &Arc<Gateway>, _i: usize) -> Self {
+
+impl<A> GuardApp<A> {
+    /// `connections` is shared by all listeners: the caps hold for the process.
+    pub fn new(
+        app: Arc<A>,
+        listener: usize,
+        limits: &Limits,
+        connections: Arc<Connections>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         GuardApp {
-            inner: Arc::new(inner),
+            guarded: Arc::new(Guarded { app }),
+            listener,
+            connections,
+            rules: Arc::new(Rules {
+                head_timeout: limits.header_timeout,
+                head_bytes: limits.header_bytes,
+                metrics,
+            }),
         }
     }
 }
+
 #[async_trait]
-impl ServerApp for GuardApp {
-    async fn process_new(self: &Arc<Self>, s: Stream, w: &ShutdownWatch) -> Option<Stream> {
-        self.inner.process_new(s, w).await
+impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let peer = peer_of(&stream);
+        let metrics = &self.rules.metrics;
+        let Some(_ticket) = self.connections.admit(peer.map(|peer| peer.ip())) else {
+            metrics.unparsed();
+            log::warn!(
+                "closed a connection from {} at once: too many are open",
+                Peer(peer)
+            );
+            return None;
+        };
+        let _open = Open::new(metrics.clone(), self.listener);
+        let h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        let stream = GuardStream::new(stream, h2, peer, self.rules.clone());
+        self.guarded.process_new(Box::new(stream), shutdown).await
     }
+
     async fn cleanup(&self) {
-        self.inner.cleanup().await
+        // Without it idle keep-alive connections would never hear of the shutdown.
+        self.guarded.cleanup().await;
     }
 }
-pub fn head_read(_s: &Session) {}
-pub fn request_done(_s: &Session) {}
-#[derive(Debug)]
-pub struct BodyRate;
-#[derive(Debug)]
-pub struct TooSlow;
-impl BodyRate {
-    pub fn new(_r: u64) -> Self {
-        BodyRate
+
+/// Arms the guard before each request of a connection. It has to stand here: only when Pingora comes back for the next
+/// request is it certain that the body before it, drained or not, is over.
+struct Guarded<A> {
+    app: Arc<A>,
+}
+
+#[async_trait]
+impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Guarded<A> {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if let Some(guard) = guard_of(&session) {
+            guard.arm();
+        }
+        self.app.process_new_http(session, shutdown).await
     }
-    pub fn feed(&mut self, _n: Duration, _b: usize) -> Result<(), TooSlow> {
-        Ok(())
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.app.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.app.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.app.http_cleanup().await;
     }
 }
+
+/// The head has become a request: what follows is its body and is no longer ours to bound. Must be the first thing in
+/// `early_request_filter`; while it has not been called, the guard takes every answer for Pingora's own.
+pub fn head_read(session: &ServerSession) {
+    if let Some(guard) = guard_of(session) {
+        guard.disarm();
+    }
+}
+
+/// `None` for HTTP/2, where no session owns the connection.
+fn guard_of(session: &ServerSession) -> Option<&GuardStream> {
+    session.stream()?.as_any().downcast_ref()
+}
+
+fn peer_of(stream: &Stream) -> Option<SocketAddr> {
+    let digest = stream.get_socket_digest()?;
+    digest.peer_addr()?.as_inet().copied()
+}
+
+/// An address for a log line.
+struct Peer(Option<SocketAddr>);
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(peer) => peer.fmt(f),
+            None => f.write_str("an unknown peer"),
+        }
+    }
+}
+
+/// Counts a connection as open for as long as it lives.
+struct Open {
+    metrics: Arc<Metrics>,
+    listener: usize,
+}
+
+impl Open {
+    fn new(metrics: Arc<Metrics>, listener: usize) -> Self {
+        metrics.connections_open(listener).inc();
+        Open { metrics, listener }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.connections_open(self.listener).dec();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -190,7 +190,6 @@ impl ProxyHttp for Listener {
     /// Metrics and the access log, once for each request however it ended.
     async fn logging(&self, session: &mut Session, _: Option<&Error>, life: &mut Life) {
         record::finish(life, self, session);
-        edge::request_done(session);
     }
 
     /// Pingora's own has the query in it.

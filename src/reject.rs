@@ -3,9 +3,11 @@
 //! Nothing below this module knows about HTTP answers. The exact reason goes to the log and the metrics; the caller
 //! gets a fixed sentence (contract section 4, RFC 6750 section 3, RFC 9457).
 
+mod raw;
 mod write;
 
-pub use write::{Circumstances, body, title, write};
+pub use raw::raw;
+pub use write::{Circumstances, body, problem, title, write};
 
 use crate::authorize::Denial;
 use crate::credential::CredentialFault;

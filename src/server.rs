@@ -24,7 +24,7 @@ pub use stop::{Signals, StopHandle};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::config::plan::Plan;
-use crate::edge::GuardApp;
+use crate::edge::{Connections, GuardApp};
 use crate::forward::Stripper;
 use crate::gateway::{Gateway, Listener};
 use crate::limit::Limiters;
@@ -202,8 +202,15 @@ impl Bound {
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
         let conf = server.configuration.clone();
+        let connections = Connections::new(&plan.limits);
         for (index, (socket, address, tls)) in self.sockets.into_iter().enumerate() {
-            let app = GuardApp::new(proxy(&conf, &gateway, index), &gateway, index);
+            let app = GuardApp::new(
+                Arc::new(proxy(&conf, &gateway, index)),
+                index,
+                &plan.limits,
+                connections.clone(),
+                gateway.metrics.clone(),
+            );
             let mut service = Service::new(format!("gateway {address}"), app);
             let mut endpoint = ListenerConfig::tcp(address.to_string())
                 // Pingora's own 64 KiB for each idle connection is most of a quiet gateway's memory.

@@ -1,6 +1,8 @@
 //! The checks of the contract's section 4, in its order: target and framing → route → method → declared size →
 //! credential → token → policy → quota → pool.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::{HeaderMap, Version, header};
 use pingora_proxy::Session;
 
@@ -8,7 +10,7 @@ use super::{Life, Listener};
 use crate::authorize;
 use crate::config::plan::{Access, Policy, RatePer, RoutePlan};
 use crate::credential;
-use crate::limit::RateKey;
+use crate::limit::{Caller, RetryAfter};
 use crate::reject::Rejection;
 use crate::request::{self, BodyLength, RequestId, Trace};
 use crate::route::{Found, View};
@@ -123,21 +125,28 @@ fn within_quota(
     route: &RoutePlan,
     life: &mut Life,
 ) -> Result<(), Rejection> {
-    let (Some(limit), Some(route_id)) = (&route.rate_limit, life.route) else {
+    let gateway = &*listener.gateway;
+    let limiter = life.route.and_then(|id| gateway.limiters.of(id));
+    let (Some(limiter), Some(limit)) = (limiter, &route.rate_limit) else {
         return Ok(());
     };
-    let source = super::life::caller(listener, session).address;
-    let key = match (limit.per, &life.principal) {
-        (RatePer::Client, Some(principal)) => RateKey::client(principal.issuer, &principal.client),
+    let caller = match (limit.per, &life.principal) {
+        (RatePer::Client, Some(principal)) => Caller::Client {
+            issuer: principal.issuer,
+            client: &principal.client,
+        },
         // A public route knows no client: its quota is the source's.
-        (RatePer::Client | RatePer::Source, _) => RateKey::source(source),
+        (RatePer::Client | RatePer::Source, _) => Caller::Source(
+            super::life::caller(listener, session)
+                .address
+                .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+                .into(),
+        ),
     };
-    let gateway = &*listener.gateway;
-    gateway
-        .limiters
-        .check(route_id, &key, gateway.clock.monotonic())
-        .map_err(|wait| {
-            life.retry_after = Some(wait.seconds());
+    limiter
+        .check(caller, gateway.clock.monotonic())
+        .map_err(|RetryAfter(seconds)| {
+            life.retry_after = Some(seconds);
             Rejection::TooManyRequests
         })
 }

@@ -47,14 +47,19 @@ pub async fn write(
     Ok(())
 }
 
-/// RFC 9457. `type` and `title` say no more than the status does.
+/// The body of a rejection.
 pub fn body(rejection: Rejection, request_id: &str) -> Bytes {
     let answer = rejection.answer();
+    problem(answer.status, answer.detail, request_id)
+}
+
+/// RFC 9457. `type` and `title` say no more than the status does, and nothing of the request is in it.
+pub fn problem(status: u16, detail: &str, request_id: &str) -> Bytes {
     let problem = serde_json::json!({
         "type": "about:blank",
-        "title": title(answer.status),
-        "status": answer.status,
-        "detail": answer.detail,
+        "title": title(status),
+        "status": status,
+        "detail": detail,
         "request_id": request_id,
     });
     Bytes::from(problem.to_string())

@@ -1,0 +1,456 @@
+//! A connection's bytes, bounded while they are a request's head.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Method;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+use super::Peer;
+use crate::observe::metrics::Metrics;
+use crate::reject::{self, Rejection};
+use crate::request::RequestId;
+
+/// The request has been read: everything passes. Must be the cheapest to see.
+const OPEN: u8 = 0;
+/// Before the first request: the deadline runs from the accept.
+const FIRST: u8 = 1;
+/// Before a further request: Pingora's keep-alive bounds the wait for its first byte, we the time from there.
+const NEXT: u8 = 2;
+/// Within a further request's head.
+const HEAD: u8 = 3;
+/// Before the client's first HTTP/2 frames.
+const H2_OPENING: u8 = 4;
+/// Our refusal is on its way out.
+const ANSWERING: u8 = 5;
+/// Our refusal has been written: nothing more will be said on this connection.
+const ANSWERED: u8 = 6;
+
+/// The HTTP/2 client preface and the frame header of the SETTINGS that must follow it. From there on h2's own limits
+/// and the idle timeout hold.
+const H2_OPENING_BYTES: usize = 24 + 9;
+
+/// Pingora parses the whole head again after every read, so its work grows with the square of the number of reads.
+/// A head may cost this many times its largest size; single bytes reach it after some 4 KiB of head.
+const REPARSE: usize = 256;
+
+/// Pingora's parser gives up on more fields than this, with the 400 that it also gives for malformed ones.
+const PARSER_FIELDS: usize = 256;
+
+/// How long we go on reading (and discarding) from a connection that we have closed for writing. Without it the
+/// kernel would answer late bytes with a reset, and that destroys our last answer before the client has read it.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What holds for every connection of a listener.
+pub(super) struct Rules {
+    pub(super) head_timeout: Duration,
+    pub(super) head_bytes: usize,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// See the module above.
+pub(super) struct GuardStream {
+    inner: Stream,
+    /// Atomic only because the hooks reach it through a shared reference; nothing races.
+    phase: AtomicU8,
+    h2: bool,
+    /// Bytes of the current head.
+    seen: usize,
+    /// Line ends of the current head.
+    lines: usize,
+    /// Bytes that the parser has had to look at for the current head.
+    parsed: usize,
+    /// Made when first needed and used again for every later head of the connection.
+    timer: Option<Pin<Box<Sleep>>>,
+    timing: bool,
+    lingering: bool,
+    answer: Vec<u8>,
+    answer_sent: usize,
+    peer: Option<SocketAddr>,
+    rules: Arc<Rules>,
+}
+
+impl GuardStream {
+    pub(super) fn new(
+        inner: Stream,
+        h2: bool,
+        peer: Option<SocketAddr>,
+        rules: Arc<Rules>,
+    ) -> Self {
+        GuardStream {
+            inner,
+            phase: AtomicU8::new(if h2 { H2_OPENING } else { FIRST }),
+            h2,
+            seen: 0,
+            lines: 0,
+            parsed: 0,
+            timer: None,
+            timing: false,
+            lingering: false,
+            answer: Vec::new(),
+            answer_sent: 0,
+            peer,
+            rules,
+        }
+    }
+
+    /// Another request may begin. The first one needs no call.
+    pub(super) fn arm(&self) {
+        if self.phase.load(Ordering::Relaxed) == OPEN {
+            self.phase.store(NEXT, Ordering::Relaxed);
+        }
+    }
+
+    /// The request's head is complete.
+    pub(super) fn disarm(&self) {
+        if matches!(self.phase.load(Ordering::Relaxed), FIRST | NEXT | HEAD) {
+            self.phase.store(OPEN, Ordering::Relaxed);
+        }
+    }
+
+    fn phase(&mut self) -> u8 {
+        *self.phase.get_mut()
+    }
+
+    fn set_phase(&mut self, phase: u8) {
+        *self.phase.get_mut() = phase;
+    }
+
+    /// A read that is not of a body.
+    fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.phase() {
+            NEXT => {
+                self.set_phase(HEAD);
+                (self.seen, self.lines, self.parsed) = (0, 0, 0);
+                self.timing = false;
+            }
+            ANSWERING | ANSWERED => {
+                ready!(self.poll_answer(cx))?;
+                return Poll::Ready(Err(closed()));
+            }
+            _ => {}
+        }
+        if !self.h2 && self.seen >= self.rules.head_bytes {
+            // The parser asks for more, so the head goes on beyond the cap.
+            return self.refuse(cx, Rejection::HeaderTooLarge);
+        }
+        let before = buf.filled().len();
+        match self.poll_inner(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let bytes = &buf.filled()[before..];
+                if bytes.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.seen += bytes.len();
+                if self.h2 {
+                    if self.seen >= H2_OPENING_BYTES {
+                        self.set_phase(OPEN);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                self.lines += bytes.iter().filter(|&&byte| byte == b'\n').count();
+                self.parsed += self.seen;
+                let cap = self.rules.head_bytes;
+                if self.parsed > cap.saturating_mul(REPARSE.max(cap / 1024)) {
+                    return self.refuse(cx, Rejection::HeaderTimeout);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                let started = self.phase() != HEAD || self.seen > 0;
+                if started && self.poll_deadline(cx, self.rules.head_timeout).is_ready() {
+                    return self.expire(cx);
+                }
+                Poll::Pending
+            }
+            failed => failed,
+        }
+    }
+
+    /// Never takes more than the head may still have, so that a head of exactly the cap passes whatever the size of
+    /// the parser's buffer, and bytes of a body behind it are not held against it.
+    fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let left = self.rules.head_bytes.saturating_sub(self.seen);
+        if self.h2 || buf.remaining() <= left {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
+        if !self.timing {
+            self.timing = true;
+            match &mut self.timer {
+                Some(timer) => timer.as_mut().reset(Instant::now() + after),
+                None => self.timer = Some(Box::pin(tokio::time::sleep(after))),
+            }
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.h2 || self.seen == 0 {
+            // HTTP/2 has no answer before its first frames, and who asked nothing is answered nothing: a client
+            // that keeps a connection in reserve would take a 408 for the answer to its first request.
+            return Poll::Ready(Err(closed()));
+        }
+        self.refuse(cx, Rejection::HeaderTimeout)
+    }
+
+    /// Counts and writes our own answer, then fails.
+    fn refuse(&mut self, cx: &mut Context<'_>, rejection: Rejection) -> Poll<io::Result<()>> {
+        self.prepare(rejection);
+        ready!(self.poll_answer(cx))?;
+        Poll::Ready(Err(closed()))
+    }
+
+    fn prepare(&mut self, rejection: Rejection) {
+        let status = rejection.answer().status;
+        let metrics = &self.rules.metrics;
+        metrics.rejected(None, rejection);
+        // CONNECT is not in the label's closed set: it counts as `other`, and so does what has no method yet.
+        metrics.request(None, &Method::CONNECT, status, Duration::ZERO);
+        if rejection == Rejection::MalformedRequest {
+            metrics.unparsed();
+        }
+        let request_id = RequestId::fresh();
+        log::warn!(
+            "refused the head of a request from {}: {status} {}, request_id {}",
+            Peer(self.peer),
+            rejection.label(),
+            request_id.as_str(),
+        );
+        self.answer = reject::raw(rejection, request_id.as_str());
+        self.answer_sent = 0;
+        self.set_phase(ANSWERING);
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.answer_sent < self.answer.len() {
+            let rest = &self.answer[self.answer_sent..];
+            match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.answer_sent += sent,
+            }
+        }
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.set_phase(ANSWERED);
+        Poll::Ready(Ok(()))
+    }
+
+    /// A write while no request has been seen: Pingora's built-in answer to what it could not parse. It is empty and
+    /// names Pingora, so ours goes out in its place.
+    fn poll_replace(&mut self, cx: &mut Context<'_>, theirs: &[u8]) -> Poll<io::Result<()>> {
+        match self.phase() {
+            ANSWERED => return Poll::Ready(Ok(())),
+            ANSWERING => {}
+            _ if theirs.starts_with(b"HTTP/1.1 405") => self.prepare(Rejection::MethodNotAllowed),
+            _ if self.lines > PARSER_FIELDS => self.prepare(Rejection::HeaderTooLarge),
+            _ => self.prepare(Rejection::MalformedRequest),
+        }
+        self.poll_answer(cx)
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.lingering {
+            self.lingering = true;
+            self.timing = false;
+        }
+        let mut scratch = [0; 2048];
+        loop {
+            if self.poll_deadline(cx, LINGER).is_ready() {
+                return Poll::Ready(());
+            }
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "closed by the edge")
+}
+
+impl Drop for GuardStream {
+    fn drop(&mut self) {
+        if self.seen > 0 && matches!(self.phase(), FIRST | HEAD | H2_OPENING) {
+            self.rules.metrics.unparsed();
+            log::warn!(
+                "a connection from {} ended within the head of a request, after {} bytes",
+                Peer(self.peer),
+                self.seen,
+            );
+        }
+    }
+}
+
+impl AsyncRead for GuardStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.phase() == OPEN {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        }
+        this.poll_head(cx, buf)
+    }
+}
+
+impl AsyncWrite for GuardStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.h2 || this.phase() == OPEN {
+            return Pin::new(&mut this.inner).poll_write(cx, buf);
+        }
+        ready!(this.poll_replace(cx, buf))?;
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.h2 || this.phase() == OPEN {
+            return Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty());
+        ready!(this.poll_replace(cx, first.map_or(&[][..], |buf| buf)))?;
+        Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.phase() == ANSWERING {
+            return this.poll_answer(cx);
+        }
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.lingering {
+            if this.phase() == ANSWERING {
+                ready!(this.poll_answer(cx))?;
+            }
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+        }
+        if !this.h2 {
+            ready!(this.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[async_trait]
+impl Shutdown for GuardStream {
+    async fn shutdown(&mut self) {
+        // A peer that has gone already is no news.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for GuardStream {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for GuardStream {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for GuardStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.inner.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.inner.get_write_pending_time()
+    }
+}
+
+impl GetProxyDigest for GuardStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+
+    fn set_proxy_digest(&mut self, digest: ProxyDigest) {
+        self.inner.set_proxy_digest(digest);
+    }
+}
+
+impl GetSocketDigest for GuardStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+
+    fn set_socket_digest(&mut self, digest: SocketDigest) {
+        self.inner.set_socket_digest(digest);
+    }
+}
+
+#[async_trait]
+impl Peek for GuardStream {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        self.inner.try_peek(buf).await
+    }
+}
+
+impl fmt::Debug for GuardStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuardStream")
+            .field("peer", &self.peer)
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}

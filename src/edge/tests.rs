@@ -1,0 +1,475 @@
+//! The guard around a real `HttpProxy`, over in-memory connections and tokio's paused time.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pingora::http::ResponseHeader;
+use pingora::server::configuration::ServerConf;
+use pingora::upstreams::peer::HttpPeer;
+use pingora_proxy::{HttpProxy, ProxyHttp, Session, http_proxy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::*;
+use crate::config::plan::{AdminPlan, ListenerPlan, Plan, ServerPlan};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+const CAP: usize = 32 * 1024;
+
+/// Answers every request with the size of its body.
+struct Tiny;
+
+#[async_trait]
+impl ProxyHttp for Tiny {
+    type CTX = ();
+
+    fn new_ctx(&self) {}
+
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        _ctx: &mut (),
+    ) -> pingora::Result<()> {
+        head_read(session);
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(75));
+        }
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, _ctx: &mut ()) -> pingora::Result<bool> {
+        let mut size = 0;
+        if session.req_header().uri.path() == "/unread" {
+            // Pingora drains the body after the answer, as it does after a rejection.
+            session.set_close_on_response_before_downstream_finish(false);
+            session.set_total_drain_timeout(Some(Duration::from_secs(2)));
+        } else {
+            while let Some(piece) = session.read_request_body().await? {
+                size += piece.len();
+            }
+        }
+        let body = size.to_string();
+        let mut head = ResponseHeader::build(200, None)?;
+        head.insert_header("Content-Length", body.len().to_string())?;
+        session.write_response_header(Box::new(head), false).await?;
+        session
+            .write_response_body(Some(Bytes::from(body)), true)
+            .await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut (),
+    ) -> pingora::Result<Box<HttpPeer>> {
+        Err(pingora::Error::new(pingora::ErrorType::InternalError))
+    }
+}
+
+struct Edge {
+    app: Arc<GuardApp<HttpProxy<Tiny>>>,
+    metrics: Arc<Metrics>,
+    connections: Arc<Connections>,
+    _shutdown: watch::Sender<bool>,
+    watch: watch::Receiver<bool>,
+}
+
+impl Edge {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Limits)) -> Self {
+        let plan = plan(change);
+        let metrics = Metrics::new(&plan).unwrap();
+        let connections = Connections::new(&plan.limits);
+        let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), Tiny));
+        let app = GuardApp::new(proxy, 0, &plan.limits, connections.clone(), metrics.clone());
+        let (shutdown, watch) = watch::channel(false);
+        Edge {
+            app: Arc::new(app),
+            metrics,
+            connections,
+            _shutdown: shutdown,
+            watch,
+        }
+    }
+
+    /// The client's end of a new connection.
+    fn connect(&self) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(256 * 1024);
+        self.serve(Box::new(server));
+        client
+    }
+
+    fn serve(&self, stream: Stream) {
+        let (app, watch) = (self.app.clone(), self.watch.clone());
+        tokio::spawn(async move { app.process_new(stream, &watch).await });
+    }
+
+    fn counted(&self, line: &str) -> bool {
+        let text = String::from_utf8(self.metrics.expose().unwrap()).unwrap();
+        let found = text.lines().any(|l| l == line);
+        if !found {
+            let near = text
+                .lines()
+                .filter(|l| !l.ends_with(" 0") && !l.starts_with('#'));
+            eprintln!("not in the metrics: {line}");
+            near.for_each(|l| eprintln!("  {l}"));
+        }
+        found
+    }
+}
+
+fn plan(change: impl FnOnce(&mut Limits)) -> Plan {
+    let mut limits = Limits {
+        header_timeout: TIMEOUT,
+        header_bytes: CAP,
+        header_fields: 128,
+        body_bytes: 10 << 20,
+        body_min_rate: 1024,
+        write_timeout: Duration::from_secs(60),
+        keep_alive: Duration::from_secs(75),
+        connections: 20_000,
+        connections_per_source: 1000,
+        token_bytes: 8 * 1024,
+        http2_streams: 100,
+        http2_header_list: 64 * 1024,
+        http2_idle: Duration::from_secs(60),
+    };
+    change(&mut limits);
+    Plan {
+        server: ServerPlan {
+            threads: 1,
+            pre_stop: Duration::ZERO,
+            drain: Duration::from_secs(20),
+        },
+        listeners: vec![ListenerPlan {
+            name: "main".into(),
+            address: ([127, 0, 0, 1], 0).into(),
+            tls: None,
+            trusted_proxies: Arc::from([]),
+        }],
+        admin: AdminPlan {
+            address: ([127, 0, 0, 1], 0).into(),
+            token: None,
+        },
+        limits,
+        issuers: Vec::new(),
+        upstreams: Vec::new(),
+        routes: Vec::new(),
+        access_log: false,
+    }
+}
+
+/// Reads one response with a `Content-Length`.
+async fn response(client: &mut (impl AsyncReadExt + Unpin)) -> (String, String) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.expect("a whole head"));
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .find_map(|l| l.strip_prefix("Content-Length: "))
+        .map_or(0, |l| l.parse().unwrap());
+    let mut body = vec![0; length];
+    client.read_exact(&mut body).await.unwrap();
+    (head, String::from_utf8(body).unwrap())
+}
+
+async fn ends(client: &mut (impl AsyncReadExt + Unpin)) {
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+}
+
+fn is_problem(answer: &(String, String), status: u16) {
+    let (head, body) = answer;
+    assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+    assert!(head.contains("Content-Type: application/problem+json\r\n"));
+    assert!(head.contains("Connection: close\r\n"));
+    assert!(!head.contains("Pingora"));
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body["status"], status);
+}
+
+/// A head of exactly `size` bytes.
+fn head_of(size: usize) -> Vec<u8> {
+    let mut head = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+    let mut n = 0;
+    while size - head.len() > 1100 {
+        head.extend_from_slice(format!("X-{n}: {}\r\n", "x".repeat(1000)).as_bytes());
+        n += 1;
+    }
+    let rest = size - head.len() - "Y: \r\n\r\n".len();
+    head.extend_from_slice(format!("Y: {}\r\n\r\n", "y".repeat(rest)).as_bytes());
+    assert_eq!(head.len(), size);
+    head
+}
+
+const HELLO: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_trickled_head_is_answered_408_at_the_deadline() {
+    let edge = Edge::new();
+    let mut client = edge.connect();
+    let began = Instant::now();
+    let (mut read, mut write) = tokio::io::split(&mut client);
+    let trickle = async {
+        loop {
+            if write.write_all(b"G").await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let answer = tokio::select! {
+        answer = response(&mut read) => answer,
+        () = trickle => panic!("closed without an answer"),
+    };
+    assert_eq!(began.elapsed().as_secs(), TIMEOUT.as_secs());
+    is_problem(&answer, 408);
+    ends(&mut read).await;
+    assert!(
+        edge.counted("portcullis_rejections_total{reason=\"header_timeout\",route=\"none\"} 1")
+    );
+    assert!(edge.counted("portcullis_unparsed_requests_total 0"));
+    assert!(edge.counted(
+        "portcullis_requests_total{method=\"other\",route=\"none\",status_class=\"4xx\"} 1"
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_closed_without_a_word() {
+    let edge = Edge::new();
+    let mut client = edge.connect();
+    let began = Instant::now();
+    ends(&mut client).await;
+    assert_eq!(began.elapsed().as_secs(), TIMEOUT.as_secs());
+    assert!(edge.counted("portcullis_unparsed_requests_total 0"));
+    assert!(edge.counted("portcullis_connections_open{listener=\"main\"} 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_of_exactly_the_cap_passes_and_one_byte_more_is_431() {
+    // Not a power of two, so that the parser's buffer would read beyond it.
+    for cap in [CAP, 30_001] {
+        let edge = Edge::with(|limits| limits.header_bytes = cap);
+        let mut client = edge.connect();
+        client.write_all(&head_of(cap)).await.unwrap();
+        assert!(response(&mut client).await.0.starts_with("HTTP/1.1 200 "));
+        client.write_all(&head_of(cap + 1)).await.unwrap();
+        is_problem(&response(&mut client).await, 431);
+        ends(&mut client).await;
+        assert!(
+            edge.counted(
+                "portcullis_rejections_total{reason=\"header_too_large\",route=\"none\"} 1"
+            )
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_fields_than_the_parser_takes_are_431() {
+    let edge = Edge::new();
+    let mut client = edge.connect();
+    let mut head = b"GET / HTTP/1.1\r\nHost: a\r\n".to_vec();
+    (0..300).for_each(|n| head.extend_from_slice(format!("a{n}: b\r\n").as_bytes()));
+    head.extend_from_slice(b"\r\n");
+    client.write_all(&head).await.unwrap();
+    is_problem(&response(&mut client).await, 431);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_request_of_a_connection_has_its_own_deadline() {
+    let edge = Edge::new();
+    let mut client = edge.connect();
+    for _ in 0..3 {
+        client.write_all(HELLO).await.unwrap();
+        assert!(
+            response(&mut client)
+                .await
+                .0
+                .contains("Connection: keep-alive")
+        );
+        // Idle for longer than a head may take: that is keep-alive's business.
+        tokio::time::sleep(TIMEOUT * 2).await;
+    }
+    client.write_all(b"GET / HT").await.unwrap();
+    let began = Instant::now();
+    is_problem(&response(&mut client).await, 408);
+    assert_eq!(began.elapsed().as_secs(), TIMEOUT.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_is_not_held_against_the_head() {
+    let edge = Edge::new();
+    let mut client = edge.connect();
+    for path in ["/", "/unread", "/"] {
+        let body = vec![b'\n'; 4 * CAP];
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        tokio::time::sleep(TIMEOUT / 2).await;
+        // In two pieces, with a pause beyond the head's deadline.
+        client.write_all(&body[..CAP]).await.unwrap();
+        tokio::time::sleep(TIMEOUT * 2).await;
+        client.write_all(&body[CAP..]).await.unwrap();
+        let (head, size) = response(&mut client).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        if path == "/" {
+            assert_eq!(size, body.len().to_string());
+        }
+    }
+    assert!(edge.counted("portcullis_unparsed_requests_total 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_pingora_cannot_parse_gets_our_answer_and_is_counted() {
+    for bad in [
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nbad field: x\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let edge = Edge::new();
+        let mut client = edge.connect();
+        client.write_all(bad.as_bytes()).await.unwrap();
+        is_problem(&response(&mut client).await, 400);
+        ends(&mut client).await;
+        assert!(edge.counted("portcullis_unparsed_requests_total 1"));
+        assert!(
+            edge.counted(
+                "portcullis_rejections_total{reason=\"malformed_request\",route=\"none\"} 1"
+            )
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connect_is_405() {
+    let edge = Edge::new();
+    let mut client = edge.connect();
+    let request = b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let answer = response(&mut client).await;
+    is_problem(&answer, 405);
+    assert!(answer.0.contains("\r\nAllow: \r\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_within_a_head_is_counted() {
+    let edge = Edge::new();
+    let mut client = edge.connect();
+    client.write_all(b"GET / HTTP/1.1\r\nHos").await.unwrap();
+    client.shutdown().await.unwrap();
+    ends(&mut client).await;
+    assert!(edge.counted("portcullis_unparsed_requests_total 1"));
+    // One that ends between requests is not.
+    let mut client = edge.connect();
+    client.write_all(HELLO).await.unwrap();
+    response(&mut client).await;
+    drop(client);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(edge.counted("portcullis_unparsed_requests_total 1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_at_a_time_costs_no_more_than_so_much() {
+    let edge = Edge::new();
+    let mut client = edge.connect();
+    let head = head_of(CAP);
+    let mut sent = 0;
+    let answer = loop {
+        if client.write_all(&head[sent..=sent]).await.is_err() {
+            break response(&mut client).await;
+        }
+        sent += 1;
+        // Lets the other side read each byte by itself.
+        for _ in 0..4 {
+            tokio::task::yield_now().await;
+        }
+        if sent == 6000 {
+            break response(&mut client).await;
+        }
+    };
+    is_problem(&answer, 408);
+    assert!(
+        edge.counted("portcullis_rejections_total{reason=\"header_timeout\",route=\"none\"} 1")
+    );
+}
+
+#[tokio::test]
+async fn caps_hold_for_the_process_and_for_each_source() {
+    let edge = Edge::with(|limits| {
+        limits.connections = 3;
+        limits.connections_per_source = 2;
+    });
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = server.local_addr().unwrap();
+    let connect = async || {
+        let client = TcpStream::connect(address).await.unwrap();
+        let (accepted, _) = server.accept().await.unwrap();
+        edge.serve(with_digest(accepted));
+        client
+    };
+    let mut first = connect().await;
+    let mut second = connect().await;
+    for client in [&mut first, &mut second] {
+        client.write_all(HELLO).await.unwrap();
+        assert!(response(client).await.0.starts_with("HTTP/1.1 200 "));
+    }
+    let mut third = connect().await;
+    ends(&mut third).await;
+    assert!(edge.counted("portcullis_unparsed_requests_total 1"));
+    assert!(edge.counted("portcullis_connections_open{listener=\"main\"} 2"));
+
+    // Of unknown source: only the cap of the whole holds.
+    let mut unknown = edge.connect();
+    unknown.write_all(HELLO).await.unwrap();
+    assert!(response(&mut unknown).await.0.starts_with("HTTP/1.1 200 "));
+    ends(&mut edge.connect()).await;
+
+    // A place that is given back is free again.
+    drop((first, unknown));
+    while edge.connections.open() > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut fourth = connect().await;
+    fourth.write_all(HELLO).await.unwrap();
+    assert!(response(&mut fourth).await.0.starts_with("HTTP/1.1 200 "));
+}
+
+/// As Pingora's listener hands it over.
+fn with_digest(accepted: TcpStream) -> Stream {
+    use pingora::protocols::l4::socket::SocketAddr;
+    use pingora::protocols::{GetSocketDigest, SocketDigest};
+    use std::os::fd::AsRawFd;
+    let digest = SocketDigest::from_raw_fd(accepted.as_raw_fd());
+    let peer = SocketAddr::Inet(accepted.peer_addr().unwrap());
+    digest.peer_addr.set(Some(peer)).unwrap();
+    let mut stream = pingora::protocols::l4::stream::Stream::from(accepted);
+    stream.set_socket_digest(digest);
+    Box::new(stream)
+}
+
+#[tokio::test]
+async fn the_answer_survives_what_the_client_still_sends() {
+    let edge = Edge::new();
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(server.local_addr().unwrap())
+        .await
+        .unwrap();
+    edge.serve(with_digest(server.accept().await.unwrap().0));
+    // Far more than the cap, and the client reads nothing until it has sent it all.
+    let head = head_of(CAP * 40);
+    client.write_all(&head).await.unwrap();
+    is_problem(&response(&mut client).await, 431);
+    ends(&mut client).await;
+}
