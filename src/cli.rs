@@ -1,1 +1,4 @@
-//! TODO
+//! One file per command.
+
+pub mod demo;
+pub mod token;
