@@ -1,0 +1,9 @@
+//! What the tests stand on: a gateway in this process, an origin that records bytes, and clients that send them.
+
+mod gateway;
+mod http1;
+mod origin;
+
+pub use gateway::{Gateway, Setup, eventually};
+pub use http1::{Answer, Connection, get};
+pub use origin::{Origin, Received};

@@ -1,0 +1,182 @@
+//! A client that sends exactly the bytes it is given.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A test that waits longer than this for a byte has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Connection<S = TcpStream> {
+    stream: S,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    /// Names in lower case, in the order in which they came.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Connection<TcpStream> {
+    pub fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Connection::over(stream)
+    }
+
+    pub fn shut_write(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    pub fn over(stream: S) -> Self {
+        Connection {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.stream.flush().unwrap();
+        self
+    }
+
+    /// The next response; `head_only` for the answer to a `HEAD`.
+    pub fn answer_to(&mut self, head_only: bool) -> Answer {
+        let head = self.head();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap();
+        let headers: Vec<(String, String)> = lines
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                let (name, value) = line.split_once(':').unwrap();
+                (name.to_ascii_lowercase(), value.trim().to_owned())
+            })
+            .collect();
+        let mut answer = Answer {
+            status: status.parse().unwrap(),
+            headers,
+            body: Vec::new(),
+        };
+        let bodiless = head_only || answer.status < 200 || matches!(answer.status, 204 | 304);
+        if !bodiless {
+            answer.body = self.body(&answer);
+        }
+        answer
+    }
+
+    pub fn answer(&mut self) -> Answer {
+        self.answer_to(false)
+    }
+
+    /// Whether the other side has closed without another byte.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && !self.more()
+    }
+
+    fn head(&mut self) -> String {
+        loop {
+            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+                let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
+                return String::from_utf8(head).unwrap();
+            }
+            assert!(
+                self.more(),
+                "closed within a head: {:?}",
+                String::from_utf8_lossy(&self.buffer)
+            );
+        }
+    }
+
+    fn body(&mut self, answer: &Answer) -> Vec<u8> {
+        if answer.header("transfer-encoding") == Some("chunked") {
+            let mut body = Vec::new();
+            loop {
+                let line = self.line();
+                let size = usize::from_str_radix(line.trim(), 16).unwrap();
+                let chunk = self.exactly(size);
+                body.extend_from_slice(&chunk);
+                self.line();
+                if size == 0 {
+                    return body;
+                }
+            }
+        }
+        match answer.header("content-length") {
+            Some(length) => self.exactly(length.parse().unwrap()),
+            None => {
+                while self.more() {}
+                std::mem::take(&mut self.buffer)
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        loop {
+            if let Some(end) = find(&self.buffer, b"\r\n") {
+                let line: Vec<u8> = self.buffer.drain(..end + 2).collect();
+                return String::from_utf8(line).unwrap();
+            }
+            assert!(self.more(), "closed within a line");
+        }
+    }
+
+    fn exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length {
+            assert!(self.more(), "closed within a body");
+        }
+        self.buffer.drain(..length).collect()
+    }
+
+    fn more(&mut self) -> bool {
+        let mut chunk = [0; 16 * 1024];
+        match self.stream.read(&mut chunk) {
+            Ok(0) => false,
+            Ok(read) => {
+                self.buffer.extend_from_slice(&chunk[..read]);
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("nothing came: {error}"),
+        }
+    }
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(n, _)| n == name);
+        let first = values.next().map(|(_, value)| value.as_str());
+        assert!(values.next().is_none(), "{name} came twice");
+        first
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// One `GET` on a connection of its own.
+pub fn get(address: SocketAddr, path: &str, token: Option<&str>) -> Answer {
+    let authorization = token.map_or_else(String::new, |token| {
+        format!("Authorization: Bearer {token}\r\n")
+    });
+    Connection::open(address)
+        .send(format!(
+            "GET {path} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n{authorization}\r\n"
+        ))
+        .answer()
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|w| w == needle)
+}
