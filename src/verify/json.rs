@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Deeper than anything that an issuer writes; far less than what serde_json itself would take.
@@ -14,29 +14,50 @@ const MAX_DEPTH: u8 = 32;
 
 /// Reads one JSON object that is all of `bytes`.
 pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
-    match value(bytes)? {
+    let refuse = Strict {
+        left: MAX_DEPTH,
+        forgiving: false,
+    };
+    read(bytes, refuse)
+}
+
+/// The same, but a member that is too deep or has a name twice becomes `null` instead of costing the whole: for lists
+/// that must survive one bad entry.
+pub(super) fn object_of_any(bytes: &[u8]) -> Option<Map<String, Value>> {
+    let forgive = Strict {
+        left: MAX_DEPTH,
+        forgiving: true,
+    };
+    read(bytes, forgive)
+}
+
+fn read(bytes: &[u8], strict: Strict) -> Option<Map<String, Value>> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = strict.deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
+    match value {
         Value::Object(map) => Some(map),
         _ => None,
     }
 }
 
-/// Reads one JSON value that is all of `bytes`.
-pub(super) fn value(bytes: &[u8]) -> Option<Value> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict(MAX_DEPTH).deserialize(&mut reader).ok()?;
-    reader.end().ok()?;
-    Some(value)
+#[derive(Clone, Copy)]
+struct Strict {
+    /// The levels that are still allowed.
+    left: u8,
+    forgiving: bool,
 }
 
-/// The levels that are still allowed.
-#[derive(Clone, Copy)]
-struct Strict(u8);
-
 impl Strict {
-    fn deeper<E: Error>(self) -> Result<Self, E> {
-        match self.0.checked_sub(1) {
-            Some(left) => Ok(Strict(left)),
-            None => Err(E::custom("too deep")),
+    fn deeper(self) -> Option<Self> {
+        let left = self.left.checked_sub(1)?;
+        Some(Strict { left, ..self })
+    }
+
+    fn bad<E: Error>(self, what: &str) -> Result<Value, E> {
+        match self.forgiving {
+            true => Ok(Value::Null),
+            false => Err(E::custom(what)),
         }
     }
 }
@@ -87,7 +108,11 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        let deeper = self.deeper()?;
+        let Some(deeper) = self.deeper() else {
+            // Not recursive: serde_json skips with a loop.
+            while elements.next_element::<IgnoredAny>()?.is_some() {}
+            return self.bad("too deep");
+        };
         let mut list = Vec::new();
         while let Some(element) = elements.next_element_seed(deeper)? {
             list.push(element);
@@ -96,14 +121,19 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let deeper = self.deeper()?;
+        let Some(deeper) = self.deeper() else {
+            while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return self.bad("too deep");
+        };
         let mut map = Map::new();
+        let mut twice = false;
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(deeper)?;
-            if map.insert(name, value).is_some() {
-                return Err(A::Error::custom("duplicate member"));
-            }
+            twice |= map.insert(name, value).is_some();
         }
-        Ok(Value::Object(map))
+        match twice {
+            true => self.bad("a name twice"),
+            false => Ok(Value::Object(map)),
+        }
     }
 }

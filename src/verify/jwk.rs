@@ -101,7 +101,7 @@ pub(super) enum Found<'a> {
 impl Keys {
     /// Reads a document. `None` when it is no JWK Set at all; an empty set is for the caller to judge.
     pub(super) fn parse(document: &[u8], allowed: &[Algorithm]) -> Option<(Keys, Vec<Skip>)> {
-        let document = json::object(document)?;
+        let document = json::object_of_any(document)?;
         let Some(Value::Array(listed)) = document.get("keys") else {
             return None;
         };

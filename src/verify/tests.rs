@@ -1,1 +1,133 @@
+//! One issuer, one clock that stands still, keys that never left this process.
 
+mod claims;
+mod fetch;
+mod jwk;
+mod keys;
+mod mint;
+mod tokens;
+mod wycheproof;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::fetch::{FetchFault, KeySource};
+use super::{Fault, Principal, Verifier};
+use crate::clock::Clock;
+use crate::config::plan::{
+    AdminPlan, Algorithm, IssuerPlan, KeysFrom, KeysPlan, Limits, Plan, ServerPlan, Unmarked,
+};
+use crate::credential::BearerToken;
+use crate::observe::metrics::Metrics;
+
+pub(super) const ISSUER: &str = "https://sso.example.com/realms/eazybank";
+pub(super) const NOW: u64 = 1_790_000_000;
+
+pub(super) fn issuer() -> IssuerPlan {
+    IssuerPlan {
+        name: "keycloak".into(),
+        issuer: ISSUER.to_owned(),
+        keys_from: KeysFrom::Url("http://127.0.0.1:1/certs".to_owned()),
+        insecure: false,
+        ca: None,
+        audience: vec!["eazybank-gateway".to_owned()],
+        algorithms: vec![Algorithm::RS256],
+        token_types: vec!["jwt".to_owned(), "at+jwt".to_owned()],
+        unmarked: Unmarked::Refuse,
+        leeway: Duration::from_secs(5),
+        keys: KeysPlan {
+            refresh: Duration::from_secs(300),
+            cooldown: Duration::from_secs(10),
+            max_stale: Duration::from_secs(24 * 3600),
+            timeout: Duration::from_secs(5),
+        },
+    }
+}
+
+pub(super) fn plan(issuers: Vec<IssuerPlan>) -> Plan {
+    let second = Duration::from_secs(1);
+    Plan {
+        server: ServerPlan {
+            threads: 1,
+            pre_stop: Duration::ZERO,
+            drain: second,
+        },
+        listeners: Vec::new(),
+        admin: AdminPlan {
+            address: ([127, 0, 0, 1], 0).into(),
+            token: None,
+        },
+        limits: Limits {
+            header_timeout: second,
+            header_bytes: 1,
+            header_fields: 1,
+            body_bytes: 1,
+            body_min_rate: 0,
+            write_timeout: second,
+            keep_alive: second,
+            connections: 1,
+            connections_per_source: 1,
+            token_bytes: 8192,
+            http2_streams: 1,
+            http2_header_list: 1,
+            http2_idle: second,
+        },
+        issuers,
+        upstreams: Vec::new(),
+        routes: Vec::new(),
+        access_log: false,
+    }
+}
+
+/// A source that always gives the same document.
+struct Fixed(Vec<u8>);
+
+#[async_trait]
+impl KeySource for Fixed {
+    async fn document(&self) -> Result<Vec<u8>, FetchFault> {
+        Ok(self.0.clone())
+    }
+}
+
+pub(super) fn jwks(keys: &[Value]) -> Vec<u8> {
+    json!({"keys": keys}).to_string().into_bytes()
+}
+
+/// A verifier that holds its issuers' keys.
+pub(super) struct Rig {
+    pub(super) clock: Clock,
+    pub(super) verifier: Verifier,
+}
+
+impl Rig {
+    pub(super) async fn new(issuers: Vec<(IssuerPlan, Vec<Value>)>) -> Self {
+        let (issuers, keys): (Vec<_>, Vec<_>) = issuers.into_iter().unzip();
+        let plan = plan(issuers);
+        let clock = Clock::manual(NOW);
+        let metrics = Metrics::new(&plan).expect("metrics");
+        let sources = keys
+            .iter()
+            .map(|keys| Box::new(Fixed(jwks(keys))) as Box<dyn KeySource>)
+            .collect();
+        let verifier = Verifier::with_sources(&plan, clock.clone(), metrics, sources);
+        for index in 0..keys.len() {
+            assert!(verifier.refresh(crate::config::plan::IssuerId(index)).await);
+        }
+        Rig { clock, verifier }
+    }
+
+    /// The usual issuer with the usual RSA key `k1`.
+    pub(super) async fn usual() -> Self {
+        Self::new(vec![(issuer(), vec![mint::rsa2048().jwk("k1")])]).await
+    }
+
+    pub(super) async fn prove(&self, token: &str) -> Result<Arc<Principal>, Fault> {
+        self.verifier
+            .prove(BearerToken::unchecked(token))
+            .await
+            .outcome
+    }
+}

@@ -1,0 +1,466 @@
+//! The other end of the wire: slow, endless, elsewhere, or somebody else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::super::fetch::{FetchFault, source};
+use super::{ISSUER, issuer};
+use crate::config::plan::{IssuerPlan, KeysFrom};
+
+/// What a server does with one path.
+#[derive(Clone)]
+enum Does {
+    Say(u16, &'static str, String),
+    /// Raw bytes, then the end of the connection.
+    Raw(Vec<u8>),
+    /// A head, then bytes without end.
+    Endless,
+    /// Takes the request and never answers.
+    Hang,
+    /// A head and half a body, then nothing.
+    Stall,
+}
+
+/// A server on a port of its own that notes the requests it gets.
+struct Server {
+    address: SocketAddr,
+    routes: Arc<Mutex<Vec<(String, Does)>>>,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let server = Server {
+            address: listener.local_addr().expect("an address"),
+            routes: Arc::default(),
+            seen: Arc::default(),
+        };
+        let (routes, seen) = (server.routes.clone(), server.seen.clone());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (routes, seen) = (routes.clone(), seen.clone());
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        match stream.read_u8().await {
+                            Ok(byte) => head.push(byte),
+                            Err(_) => return,
+                        }
+                    }
+                    let head = String::from_utf8_lossy(&head).into_owned();
+                    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                    seen.lock().expect("seen").push(head);
+                    let does = routes
+                        .lock()
+                        .expect("routes")
+                        .iter()
+                        .rev()
+                        .find(|(known, _)| *known == path)
+                        .map(|(_, does)| does.clone());
+                    let does = does.unwrap_or(Does::Say(404, "", String::new()));
+                    answer(&mut stream, does).await;
+                });
+            }
+        });
+        server
+    }
+
+    /// The last word on a path counts.
+    fn on(&self, path: &str, does: Does) -> &Self {
+        let mut routes = self.routes.lock().expect("routes");
+        routes.push((path.to_owned(), does));
+        self
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().expect("seen").clone()
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let seen = self.seen();
+        let path = |head: &String| head.split(' ').nth(1).unwrap_or_default().to_owned();
+        seen.iter().map(path).collect()
+    }
+}
+
+async fn answer(stream: &mut tokio::net::TcpStream, does: Does) {
+    let out = match does {
+        Does::Say(status, headers, body) => format!(
+            "HTTP/1.1 {status} Word\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes(),
+        Does::Raw(bytes) => bytes,
+        Does::Hang => std::future::pending().await,
+        Does::Stall => {
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":[")
+                .await;
+            std::future::pending().await
+        }
+        Does::Endless => {
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            let chunk = [b"2000\r\n".as_slice(), &[b' '; 0x2000], b"\r\n"].concat();
+            let mut written = stream.write_all(head).await;
+            while written.is_ok() {
+                written = stream.write_all(&chunk).await;
+            }
+            return;
+        }
+    };
+    let _ = stream.write_all(&out).await;
+    let _ = stream.shutdown().await;
+}
+
+const SET: &str = r#"{"keys":[]}"#;
+
+fn ok(body: &str) -> Does {
+    Does::Say(200, "content-type: application/json\r\n", body.to_owned())
+}
+
+fn from(keys_from: KeysFrom) -> IssuerPlan {
+    let mut plan = issuer();
+    plan.keys_from = keys_from;
+    plan
+}
+
+async fn get(plan: &IssuerPlan) -> Result<String, FetchFault> {
+    let document = source(plan).expect("a source").document().await?;
+    Ok(String::from_utf8(document).expect("UTF-8"))
+}
+
+/// The text of a failure, which must be of this sort.
+async fn failed(plan: &IssuerPlan) -> String {
+    match get(plan).await {
+        Err(FetchFault::Failed(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn invalid(plan: &IssuerPlan) -> String {
+    match get(plan).await {
+        Err(FetchFault::Invalid(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn discovery(issuer: &str, jwks_uri: &str) -> Does {
+    ok(&serde_json::json!({"issuer": issuer, "jwks_uri": jwks_uri}).to_string())
+}
+
+#[tokio::test]
+async fn a_plain_answer_is_read() {
+    let server = Server::new().await;
+    let chunked =
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nb\r\n{\"keys\":[]}\r\n0\r\n\r\n";
+    server
+        .on("/a", ok(SET))
+        .on("/b", Does::Raw(chunked.to_vec()));
+    for path in ["/a", "/b"] {
+        assert_eq!(
+            get(&from(KeysFrom::Url(server.url(path)))).await.as_deref(),
+            Ok(SET)
+        );
+    }
+    // Nothing compressed is asked for, and nothing says who asks what for.
+    let head = server.seen()[0].to_ascii_lowercase();
+    assert!(!head.contains("accept-encoding"), "{head}");
+    assert!(head.contains("accept: application/json"), "{head}");
+}
+
+#[tokio::test]
+async fn anything_but_a_whole_200_of_bounded_size_is_a_failure() {
+    let server = Server::new().await;
+    let large = format!("{{\"keys\":[]{}}}", " ".repeat(256 * 1024));
+    let redirect = "location: /good\r\n";
+    let truncated = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":[";
+    let cut_chunk = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nb\r\n{\"keys\"";
+    let gzip = Does::Say(200, "content-encoding: gzip\r\n", SET.to_owned());
+    let lying = b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{";
+    server.on("/good", ok(SET));
+    for (what, does, says) in [
+        (
+            "301",
+            Does::Say(301, redirect, String::new()),
+            "redirects are not followed",
+        ),
+        (
+            "302",
+            Does::Say(302, redirect, String::new()),
+            "redirects are not followed",
+        ),
+        (
+            "307",
+            Does::Say(307, redirect, String::new()),
+            "redirects are not followed",
+        ),
+        ("304", Does::Say(304, "", String::new()), "304"),
+        ("404", Does::Say(404, "", SET.to_owned()), "404"),
+        ("500", Does::Say(500, "", SET.to_owned()), "500"),
+        ("503", Does::Say(503, "", "busy".to_owned()), "503"),
+        ("203", Does::Say(203, "", SET.to_owned()), "203"),
+        ("large", ok(&large), "more than 262144 bytes"),
+        ("endless", Does::Endless, "more than 262144 bytes"),
+        (
+            "lying length",
+            Does::Raw(lying.to_vec()),
+            "more than 262144 bytes",
+        ),
+        ("truncated", Does::Raw(truncated.to_vec()), ""),
+        ("cut chunk", Does::Raw(cut_chunk.to_vec()), ""),
+        ("gzip", gzip, "compressed"),
+        ("no HTTP", Does::Raw(b"SSH-2.0-OpenSSH\r\n".to_vec()), ""),
+        ("silence", Does::Raw(Vec::new()), ""),
+    ] {
+        server.on("/x", does);
+        let text = failed(&from(KeysFrom::Url(server.url("/x")))).await;
+        assert!(text.contains(says), "{what}: {text}");
+        assert!(text.contains("/x"), "{what}: {text}");
+    }
+    assert!(!server.paths().contains(&"/good".to_owned()));
+}
+
+#[tokio::test]
+async fn the_deadline_is_on_the_whole() {
+    let server = Server::new().await;
+    server.on("/hang", Does::Hang).on("/stall", Does::Stall);
+    server.on("/discovery", discovery(ISSUER, &server.url("/hang")));
+    for plan in [
+        KeysFrom::Url(server.url("/hang")),
+        KeysFrom::Url(server.url("/stall")),
+        KeysFrom::Discovery(server.url("/discovery")),
+    ] {
+        let mut plan = from(plan);
+        plan.keys.timeout = Duration::from_millis(100);
+        failed(&plan).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let text = failed(&from(KeysFrom::Url(format!("http://{address}/certs")))).await;
+    assert!(text.to_lowercase().contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn discovery_leads_to_the_keys_of_exactly_our_issuer() {
+    let server = Server::new().await;
+    server.on("/certs", ok(SET));
+    server.on("/d", discovery(ISSUER, &server.url("/certs")));
+    let plan = from(KeysFrom::Discovery(server.url("/d")));
+    assert_eq!(get(&plan).await.as_deref(), Ok(SET));
+
+    for theirs in [
+        format!("{ISSUER}/"),
+        ISSUER.to_uppercase(),
+        "http://localhost:8180/realms/eazybank".to_owned(),
+    ] {
+        server.on("/d", discovery(&theirs, &server.url("/certs")));
+        let text = invalid(&plan).await;
+        assert!(text.contains(&format!("{theirs:?}")), "{text}");
+        assert!(text.contains(&format!("{ISSUER:?}")), "{text}");
+        assert!(text.contains("issuers.keycloak.issuer"), "{text}");
+    }
+    for (document, says) in [
+        ("<html>", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ("{}", "no `issuer`"),
+        (
+            r#"{"issuer":["https://sso.example.com/realms/eazybank"]}"#,
+            "no `issuer`",
+        ),
+        (
+            r#"{"issuer":"https://sso.example.com/realms/eazybank"}"#,
+            "no `jwks_uri`",
+        ),
+        (
+            r#"{"issuer":"https://sso.example.com/realms/eazybank","jwks_uri":7}"#,
+            "no `jwks_uri`",
+        ),
+    ] {
+        server.on("/d", ok(document));
+        let text = invalid(&plan).await;
+        assert!(text.contains(says), "{document}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn discovery_leads_nowhere_that_the_configuration_could_not_name() {
+    let server = Server::new().await;
+    let mut plan = from(KeysFrom::Discovery(server.url("/d")));
+    for uri in [
+        "http://192.0.2.1/certs",
+        "http://localhost.evil.example/certs",
+        "http://169.254.169.254/latest",
+        "http://127.0.0.1.evil.example/",
+        "http://user@192.0.2.1/",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/certs",
+        "data:application/json,{}",
+    ] {
+        server.on("/d", discovery(ISSUER, uri));
+        let text = invalid(&plan).await;
+        assert!(text.contains("insecure"), "{uri}: {text}");
+    }
+    server.on("/d", discovery(ISSUER, "certs"));
+    failed(&plan).await;
+    // Allowed by `insecure`, it is tried: 192.0.2.0/24 leads nowhere (RFC 5737).
+    plan.insecure = true;
+    plan.keys.timeout = Duration::from_millis(50);
+    server.on("/d", discovery(ISSUER, "http://192.0.2.1/certs"));
+    failed(&plan).await;
+}
+
+#[tokio::test]
+async fn discovery_is_remembered_until_it_stops_working() {
+    let server = Server::new().await;
+    server.on("/old", ok(SET)).on("/new", ok(r#"{"keys":[1]}"#));
+    server.on("/d", discovery(ISSUER, &server.url("/old")));
+    let plan = from(KeysFrom::Discovery(server.url("/d")));
+    let source = source(&plan).expect("a source");
+    source.document().await.expect("keys");
+    source.document().await.expect("keys");
+    assert_eq!(server.paths(), ["/d", "/old", "/old"]);
+    // The keys have moved: found within the same fetch.
+    server.on("/old", Does::Say(404, "", String::new()));
+    server.on("/d", discovery(ISSUER, &server.url("/new")));
+    assert_eq!(source.document().await.expect("keys"), br#"{"keys":[1]}"#);
+    assert_eq!(server.paths()[3..], ["/old", "/d", "/new"]);
+    // They have not moved, they are down: not asked for twice.
+    server.on("/new", Does::Say(500, "", String::new()));
+    source.document().await.expect_err("down");
+    assert_eq!(server.paths()[6..], ["/new", "/d"]);
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("portcullis-verify-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).expect("a directory");
+    dir.join(name)
+}
+
+#[tokio::test]
+async fn a_file_is_read_each_time_and_bounded_too() {
+    let path = scratch("jwks.json");
+    let plan = from(KeysFrom::File(path.clone()));
+    let text = failed(&from(KeysFrom::File(scratch("absent.json")))).await;
+    assert!(text.contains("absent.json"), "{text}");
+    std::fs::write(&path, SET).expect("written");
+    assert_eq!(get(&plan).await.as_deref(), Ok(SET));
+    std::fs::write(&path, "[]").expect("written");
+    assert_eq!(get(&plan).await.as_deref(), Ok("[]"));
+    std::fs::write(&path, " ".repeat(256 * 1024 + 1)).expect("written");
+    assert!(failed(&plan).await.contains("more than"));
+}
+
+#[tokio::test]
+async fn a_ca_that_is_none_is_said_before_the_start() {
+    let mut plan = from(KeysFrom::Url("https://127.0.0.1:1/certs".to_owned()));
+    for (name, content) in [
+        ("absent.pem", None),
+        ("empty.pem", Some("")),
+        ("text.pem", Some("hello")),
+    ] {
+        let path = scratch(name);
+        if let Some(content) = content {
+            std::fs::write(&path, content).expect("written");
+        }
+        plan.ca = Some(path);
+        let problem = source(&plan).err().expect("a problem");
+        assert!(
+            problem.contains("issuers.keycloak.ca") && problem.contains(name),
+            "{problem}"
+        );
+    }
+}
+
+/// An issuer behind TLS with a private authority.
+mod tls {
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    struct Authority {
+        pem: String,
+        server: Arc<rustls::ServerConfig>,
+    }
+
+    fn authority(name: &str) -> Authority {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca = params.self_signed(&key).expect("an authority");
+        let issuer = rcgen::Issuer::new(params, key);
+        let leaf_key = rcgen::KeyPair::generate().expect("a key");
+        let leaf = rcgen::CertificateParams::new(vec![name.to_owned()])
+            .expect("parameters")
+            .signed_by(&leaf_key, &issuer)
+            .expect("a certificate");
+        super::super::super::crypto::install();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
+        let server = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key)
+            .expect("a server");
+        Authority {
+            pem: ca.pem(),
+            server: Arc::new(server),
+        }
+    }
+
+    async fn serve(authority: &Authority) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let acceptor = TlsAcceptor::from(authority.server.clone());
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head).await;
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{SET}",
+                    SET.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        format!("https://localhost:{}/certs", address.port())
+    }
+
+    fn trusting(url: String, authority: &Authority, file: &str) -> IssuerPlan {
+        let path = scratch(file);
+        std::fs::write(&path, &authority.pem).expect("written");
+        let mut plan = from(KeysFrom::Url(url));
+        plan.ca = Some(path);
+        plan
+    }
+
+    #[tokio::test]
+    async fn only_the_configured_authority_and_the_right_name_are_believed() {
+        let (ours, theirs) = (authority("localhost"), authority("localhost"));
+        let url = serve(&ours).await;
+        let plan = trusting(url.clone(), &ours, "ours.pem");
+        assert_eq!(get(&plan).await.as_deref(), Ok(SET));
+        failed(&trusting(url, &theirs, "theirs.pem")).await;
+
+        let misnamed = authority("sso.example.com");
+        let url = serve(&misnamed).await;
+        failed(&trusting(url, &misnamed, "misnamed.pem")).await;
+    }
+}
