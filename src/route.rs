@@ -33,6 +33,8 @@ pub enum Found {
 pub struct RouteTable {
     /// By path; the best candidate first.
     paths: HashMap<Box<str>, Vec<Candidate>>,
+    /// Bytes of the longest path: nothing longer needs a look-up.
+    longest: usize,
 }
 
 #[derive(Debug)]
@@ -79,11 +81,12 @@ impl RouteTable {
             // Stable: equally specific routes keep the order of the file.
             candidates.sort_by_key(|c| Reverse((c.exact, c.host.specificity(), c.conditions())));
         }
-        RouteTable { paths }
+        let longest = paths.keys().map(|path| path.len()).max().unwrap_or(0);
+        RouteTable { paths, longest }
     }
 
     pub fn find(&self, view: View<'_>) -> Found {
-        let mut prefix = view.path;
+        let mut prefix = no_longer_than(view.path, self.longest);
         loop {
             if let Some(candidates) = self.paths.get(prefix) {
                 let whole = prefix.len() == view.path.len();
@@ -118,6 +121,18 @@ fn decide(candidates: &[Candidate], view: View<'_>) -> Found {
     Found::OtherMethod(
         HeaderValue::from_str(&allow.join(", ")).unwrap_or(HeaderValue::from_static("")),
     )
+}
+
+/// The path up to the last segment boundary within `longest` bytes. A caller's thousands of segments would otherwise
+/// cost as many hashes of as many bytes.
+fn no_longer_than(path: &str, longest: usize) -> &str {
+    if path.len() <= longest {
+        return path;
+    }
+    match path.as_bytes()[..=longest].iter().rposition(|b| *b == b'/') {
+        Some(slash) => &path[..slash.max(1)],
+        None => path,
+    }
 }
 
 /// The path one segment up: `/a/b` → `/a` → `/`.
