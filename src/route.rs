@@ -42,6 +42,7 @@ struct Candidate {
     route: RouteId,
     exact: bool,
     host: HostPattern,
+    /// Sorted, like `query`: their order in the file makes no other place of it.
     headers: Vec<(HeaderName, String)>,
     query: Vec<(String, String)>,
     /// Empty is any.
@@ -65,6 +66,10 @@ impl RouteTable {
             if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
                 methods.push(Method::HEAD);
             }
+            let mut headers = matcher.headers.clone();
+            headers.sort_by(|a, b| (a.0.as_str(), &a.1).cmp(&(b.0.as_str(), &b.1)));
+            let mut query = matcher.query.clone();
+            query.sort();
             paths
                 .entry(matcher.path.as_str().into())
                 .or_default()
@@ -72,8 +77,8 @@ impl RouteTable {
                     route: RouteId(index),
                     exact: matcher.exact,
                     host: HostPattern::new(matcher.host.as_deref()),
-                    headers: matcher.headers.clone(),
-                    query: matcher.query.clone(),
+                    headers,
+                    query,
                     methods,
                 });
         }

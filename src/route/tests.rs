@@ -377,6 +377,26 @@ fn routes_at_the_same_place_share_their_methods() {
 }
 
 #[test]
+fn the_order_of_conditions_does_not_split_a_place() {
+    let read = MatchPlan {
+        methods: vec![Method::GET],
+        ..with_headers("/a", &[("x-one", "1"), ("x-two", "2")])
+    };
+    let write = MatchPlan {
+        methods: vec![Method::POST],
+        ..with_headers("/a", &[("x-two", "2"), ("x-one", "1")])
+    };
+    let table = table(vec![read, write]);
+    let ask = Ask {
+        method: "POST",
+        target: "/a",
+        headers: &[("x-one", "1"), ("x-two", "2")],
+        ..GET
+    };
+    assert_eq!(table.ask(ask), found(1));
+}
+
+#[test]
 fn get_brings_head_with_it_and_head_alone_does_not_bring_get() {
     let table = table(vec![
         methods("/a", &[Method::GET]),
