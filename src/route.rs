@@ -174,7 +174,7 @@ impl Candidate {
     }
 
     fn takes(&self, method: &Method) -> bool {
-        *method != Method::TRACE && (self.methods.is_empty() || self.methods.contains(method))
+        !never_passes(method) && (self.methods.is_empty() || self.methods.contains(method))
     }
 
     fn listed(&self) -> impl Iterator<Item = &str> {
@@ -184,10 +184,19 @@ impl Candidate {
         } else {
             &[]
         };
-        any.iter()
-            .copied()
-            .chain(self.methods.iter().map(Method::as_str))
+        any.iter().copied().chain(
+            self.methods
+                .iter()
+                .filter(|method| !never_passes(method))
+                .map(Method::as_str),
+        )
     }
+}
+
+/// `TRACE` and its old twin repeat the request, credentials too, to whoever can read the answer; `CONNECT` asks for a
+/// tunnel (RFC 9110 sections 9.3.6 and 9.3.8).
+fn never_passes(method: &Method) -> bool {
+    matches!(*method, Method::TRACE | Method::CONNECT) || method.as_str() == "TRACK"
 }
 
 /// Every value, not any: a second field with another value must not slip past a condition.

@@ -422,6 +422,22 @@ fn a_route_for_any_method_takes_uncommon_ones() {
 }
 
 #[test]
+fn trace_track_and_connect_never_pass() {
+    let table = table(vec![
+        at("/any"),
+        methods("/listed", &[Method::TRACE, Method::CONNECT, Method::POST]),
+    ]);
+    for method in ["TRACE", "TRACK", "CONNECT"] {
+        assert_eq!(
+            table.method(method, "/any"),
+            allow("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            "{method}"
+        );
+        assert_eq!(table.method(method, "/listed"), allow("POST"), "{method}");
+    }
+}
+
+#[test]
 fn no_routes_find_nothing() {
     assert_eq!(table(Vec::new()).get("/a/b"), Found::Nothing);
 }
