@@ -504,6 +504,29 @@ fn a_request_line_is_three_words() {
     }
 }
 
+/// Pingora drops a fragment while parsing, so that the target no longer shows it.
+#[test]
+fn a_request_line_has_no_fragment() {
+    for line in [
+        "GET /public#/../accounts HTTP/1.1",
+        "GET /accounts?x#y HTTP/1.1",
+        "GET #/accounts HTTP/1.1",
+    ] {
+        assert!(!request_line_is_plain(line.as_bytes()), "{line}");
+    }
+}
+
+/// RFC 9112 section 2.2: old callers send one after a body.
+#[test]
+fn an_empty_line_before_the_request_line_is_ignored() {
+    assert!(request_line_is_plain(b"\r\nGET / HTTP/1.1\r\n\r\n"));
+    assert!(request_line_is_plain(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"));
+    assert!(request_line_is_plain(b"\nGET / HTTP/1.1\r\n\r\n"));
+    assert!(!request_line_is_plain(b"\r\nGET /a b HTTP/1.1\r\n\r\n"));
+    assert!(!request_line_is_plain(b"\rGET / HTTP/1.1\r\n\r\n"));
+    assert!(!request_line_is_plain(b"\r\n"));
+}
+
 #[test]
 fn a_safe_request_id_of_the_callers_is_kept() {
     let longest = "x".repeat(128);
