@@ -25,3 +25,6 @@ pub mod verify;
 
 // Not the product: the issuer and the services that the demo, the tests and the load tests stand on.
 pub mod demo;
+
+#[cfg(test)]
+mod testkit;

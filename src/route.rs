@@ -33,6 +33,8 @@ pub enum Found {
 pub struct RouteTable {
     /// By path; the best candidate first.
     paths: HashMap<Box<str>, Vec<Candidate>>,
+    /// Bytes of the longest path: nothing longer needs a look-up.
+    longest: usize,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,7 @@ struct Candidate {
     route: RouteId,
     exact: bool,
     host: HostPattern,
+    /// Sorted, like `query`: their order in the file makes no other place of it.
     headers: Vec<(HeaderName, String)>,
     query: Vec<(String, String)>,
     /// Empty is any.
@@ -63,6 +66,10 @@ impl RouteTable {
             if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
                 methods.push(Method::HEAD);
             }
+            let mut headers = matcher.headers.clone();
+            headers.sort_by(|a, b| (a.0.as_str(), &a.1).cmp(&(b.0.as_str(), &b.1)));
+            let mut query = matcher.query.clone();
+            query.sort();
             paths
                 .entry(matcher.path.as_str().into())
                 .or_default()
@@ -70,8 +77,8 @@ impl RouteTable {
                     route: RouteId(index),
                     exact: matcher.exact,
                     host: HostPattern::new(matcher.host.as_deref()),
-                    headers: matcher.headers.clone(),
-                    query: matcher.query.clone(),
+                    headers,
+                    query,
                     methods,
                 });
         }
@@ -79,11 +86,12 @@ impl RouteTable {
             // Stable: equally specific routes keep the order of the file.
             candidates.sort_by_key(|c| Reverse((c.exact, c.host.specificity(), c.conditions())));
         }
-        RouteTable { paths }
+        let longest = paths.keys().map(|path| path.len()).max().unwrap_or(0);
+        RouteTable { paths, longest }
     }
 
     pub fn find(&self, view: View<'_>) -> Found {
-        let mut prefix = view.path;
+        let mut prefix = no_longer_than(view.path, self.longest);
         loop {
             if let Some(candidates) = self.paths.get(prefix) {
                 let whole = prefix.len() == view.path.len();
@@ -120,6 +128,18 @@ fn decide(candidates: &[Candidate], view: View<'_>) -> Found {
     )
 }
 
+/// The path up to the last segment boundary within `longest` bytes. A caller's thousands of segments would otherwise
+/// cost as many hashes of as many bytes.
+fn no_longer_than(path: &str, longest: usize) -> &str {
+    if path.len() <= longest {
+        return path;
+    }
+    match path.as_bytes()[..=longest].iter().rposition(|b| *b == b'/') {
+        Some(slash) => &path[..slash.max(1)],
+        None => path,
+    }
+}
+
 /// The path one segment up: `/a/b` → `/a` → `/`.
 fn shorter(path: &str) -> Option<&str> {
     match path.rfind('/') {
@@ -154,7 +174,7 @@ impl Candidate {
     }
 
     fn takes(&self, method: &Method) -> bool {
-        *method != Method::TRACE && (self.methods.is_empty() || self.methods.contains(method))
+        !never_passes(method) && (self.methods.is_empty() || self.methods.contains(method))
     }
 
     fn listed(&self) -> impl Iterator<Item = &str> {
@@ -164,10 +184,19 @@ impl Candidate {
         } else {
             &[]
         };
-        any.iter()
-            .copied()
-            .chain(self.methods.iter().map(Method::as_str))
+        any.iter().copied().chain(
+            self.methods
+                .iter()
+                .filter(|method| !never_passes(method))
+                .map(Method::as_str),
+        )
     }
+}
+
+/// `TRACE` and its old twin repeat the request, credentials too, to whoever can read the answer; `CONNECT` asks for a
+/// tunnel (RFC 9110 sections 9.3.6 and 9.3.8).
+fn never_passes(method: &Method) -> bool {
+    matches!(*method, Method::TRACE | Method::CONNECT) || method.as_str() == "TRACK"
 }
 
 /// Every value, not any: a second field with another value must not slip past a condition.

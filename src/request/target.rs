@@ -165,10 +165,11 @@ fn without_port(host: &str) -> Option<String> {
         let end = host.find(']')? + 1;
         let (name, rest) = host.split_at(end);
         name[1..end - 1].parse::<std::net::Ipv6Addr>().ok()?;
-        (
-            name,
-            rest.strip_prefix(':').or(rest.is_empty().then_some("")),
-        )
+        let port = match rest.strip_prefix(':') {
+            Some(port) => Some(port).filter(|port| !port.is_empty()),
+            None => rest.is_empty().then_some(""),
+        };
+        (name, port)
     } else {
         let (name, port) = host.split_once(':').unwrap_or((host, ""));
         let labels = name

@@ -1,0 +1,161 @@
+//! Plans and principals for unit tests, built in code: `RoutePlan { access: Access::Public, ..route("/a") }`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::plan::{
+    Access, AdminPlan, Algorithm, HeaderEdits, IssuerId, IssuerPlan, KeysFrom, KeysPlan, Limits,
+    ListenerPlan, MatchPlan, PeerPlan, Plan, Policy, RoutePlan, ServerPlan, Unmarked, UpstreamId,
+    UpstreamPlan, UpstreamTimeouts,
+};
+use crate::verify::Principal;
+
+/// One listener, one issuer, one upstream, and the contract's defaults.
+pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
+    Plan {
+        server: ServerPlan {
+            threads: 1,
+            pre_stop: Duration::ZERO,
+            drain: Duration::from_secs(20),
+        },
+        listeners: vec![ListenerPlan {
+            name: "127.0.0.1:8072".into(),
+            address: ([127, 0, 0, 1], 8072).into(),
+            tls: None,
+            trusted_proxies: Arc::new([]),
+        }],
+        admin: AdminPlan {
+            address: ([127, 0, 0, 1], 9072).into(),
+            token: None,
+        },
+        limits: limits(),
+        issuers: vec![issuer("keycloak")],
+        upstreams: vec![upstream("accounts", &[("127.0.0.1:8081", 1)])],
+        routes,
+        access_log: false,
+    }
+}
+
+pub(crate) fn limits() -> Limits {
+    Limits {
+        header_timeout: Duration::from_secs(10),
+        header_bytes: 32 * 1024,
+        header_fields: 128,
+        body_bytes: 10 * 1024 * 1024,
+        body_min_rate: 1024,
+        write_timeout: Duration::from_secs(60),
+        keep_alive: Duration::from_secs(75),
+        connections: 20_000,
+        connections_per_source: 1000,
+        token_bytes: 8 * 1024,
+        http2_streams: 100,
+        http2_header_list: 64 * 1024,
+        http2_idle: Duration::from_secs(60),
+    }
+}
+
+pub(crate) fn issuer(name: &str) -> IssuerPlan {
+    let issuer = format!("https://sso.example.com/realms/{name}");
+    IssuerPlan {
+        name: name.into(),
+        keys_from: KeysFrom::Discovery(format!("{issuer}/.well-known/openid-configuration")),
+        issuer,
+        ca: None,
+        audience: vec!["eazybank-gateway".to_owned()],
+        algorithms: vec![Algorithm::RS256],
+        token_types: vec!["jwt".to_owned(), "at+jwt".to_owned()],
+        unmarked: Unmarked::Refuse,
+        leeway: Duration::from_secs(5),
+        keys: KeysPlan {
+            refresh: Duration::from_secs(300),
+            cooldown: Duration::from_secs(10),
+            max_stale: Duration::from_secs(86_400),
+            timeout: Duration::from_secs(5),
+        },
+    }
+}
+
+/// Peers as address and weight.
+pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
+    UpstreamPlan {
+        name: name.into(),
+        peers: peers
+            .iter()
+            .map(|(address, weight)| PeerPlan {
+                address: (*address).to_owned(),
+                weight: *weight,
+            })
+            .collect(),
+        timeouts: UpstreamTimeouts {
+            connect: Duration::from_secs(1),
+            read: Duration::from_secs(30),
+            write: Duration::from_secs(10),
+            idle: Duration::from_secs(15),
+        },
+        attempts: 2,
+        max_in_flight: None,
+        tls: None,
+    }
+}
+
+/// A route for any valid token; its name is its path.
+pub(crate) fn route(path: &str) -> RoutePlan {
+    RoutePlan {
+        name: path.into(),
+        matcher: at(path),
+        strip_prefix: None,
+        upstream: UpstreamId(0),
+        access: Access::Token(Policy::default()),
+        keep_authorization: false,
+        forward_headers: Vec::new(),
+        rate_limit: None,
+        timeout: Duration::from_secs(30),
+        body_bytes: 10 * 1024 * 1024,
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+    }
+}
+
+pub(crate) fn at(path: &str) -> MatchPlan {
+    MatchPlan {
+        host: None,
+        path: path.to_owned(),
+        exact: false,
+        methods: Vec::new(),
+        headers: Vec::new(),
+        query: Vec::new(),
+    }
+}
+
+/// The call-centre client with the right to read accounts.
+pub(crate) fn principal() -> Principal {
+    Principal {
+        issuer: IssuerId(0),
+        issuer_name: "keycloak".into(),
+        issuer_url: "https://sso.example.com/realms/keycloak".into(),
+        client: "eazybank-callcenter-cc".to_owned(),
+        subject: Some("5bd3c6c4".to_owned()),
+        scopes: words(&["accounts:read"]),
+        realm_roles: words(&["ACCOUNTS"]),
+        client_roles: [("accounts-api".to_owned(), words(&["reader"]))].into(),
+        expires_at: 2_000_000_000,
+        claims: serde_json::Map::new(),
+    }
+}
+
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Fields in the order given; bytes that only a raw parser lets through are allowed.
+pub(crate) fn fields(fields: &[(&str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a field name");
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("a field value");
+        map.append(name, value);
+    }
+    map
+}
