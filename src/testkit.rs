@@ -62,6 +62,7 @@ pub(crate) fn issuer(name: &str) -> IssuerPlan {
         name: name.into(),
         keys_from: KeysFrom::Discovery(format!("{issuer}/.well-known/openid-configuration")),
         issuer,
+        insecure: false,
         ca: None,
         audience: vec!["eazybank-gateway".to_owned()],
         algorithms: vec![Algorithm::RS256],

@@ -2,13 +2,16 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::config::{self, Environment, Mode, Overrides, System};
 use crate::demo::banner::{Ports, banner};
 use crate::demo::services::{NAMES, Service, Services};
 use crate::demo::{Issuer, IssuerOptions, KeySource};
+use crate::server;
 
 /// Run an issuer, three services and the gateway in front of them, to try things out
 #[derive(Debug, Clone, clap::Args)]
@@ -48,6 +51,7 @@ impl DemoArgs {
 }
 
 pub fn run(args: DemoArgs) -> ExitCode {
+    crate::observe::logger::init();
     match start(&args) {
         // Issuer and services serve from threads of their own for as long as these live.
         Ok((_issuer, _services)) => {
@@ -62,15 +66,42 @@ pub fn run(args: DemoArgs) -> ExitCode {
     }
 }
 
-// SEAM: load the compiled-in conf/demo.yaml with the ports of `args` and the demo's secrets, and run the server exactly
-// as `run` does, on this thread, until it is told to stop.
+/// Loads the compiled-in configuration and serves it exactly as `run` serves a file.
 fn gateway(args: &DemoArgs) -> ExitCode {
-    let _ = args;
-    let _ = writeln!(
-        io::stderr(),
-        "portcullis demo: the gateway: not in this version"
-    );
-    ExitCode::FAILURE
+    let local = |port| loopback(port).to_string();
+    let mut overrides = Overrides::default()
+        .replace("127.0.0.1:8072", local(args.gateway_port))
+        .replace("127.0.0.1:9072", local(args.admin_port))
+        .replace(
+            "http://127.0.0.1:8180/realms/eazybank",
+            format!("http://{}/realms/eazybank", loopback(args.issuer_port)),
+        );
+    for offset in 0..3 {
+        overrides = overrides.replace(
+            local(8081 + offset),
+            local(args.service_port.saturating_add(offset)),
+        );
+    }
+    match config::load_str(NAME, CONFIG, &overrides, &DemoEnvironment, Mode::Online) {
+        Ok(loaded) => server::run(loaded.plan),
+        Err(problems) => super::check::refuse(&problems),
+    }
+}
+
+const NAME: &str = "conf/demo.yaml";
+const CONFIG: &str = include_str!("../../conf/demo.yaml");
+
+/// Brings the one secret of `conf/demo.yaml`; it is as public as the realm's.
+struct DemoEnvironment;
+
+impl Environment for DemoEnvironment {
+    fn var(&self, name: &str) -> Option<String> {
+        (name == "PORTCULLIS_DEMO_ADMIN_TOKEN").then(|| "demo-only-admin".to_owned())
+    }
+
+    fn read(&self, path: &Path) -> io::Result<String> {
+        System.read(path)
+    }
 }
 
 /// Everything that the gateway stands on. A port that is taken is found here, before anything is served.

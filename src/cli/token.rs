@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::config::plan::{IssuerPlan, KeysFrom, Plan};
+use crate::config::{self, Mode, System};
 
 /// Bad usage or configuration.
 const USAGE: u8 = 64;
@@ -69,14 +70,10 @@ pub fn run(args: TokenArgs) -> ExitCode {
     }
 }
 
-// SEAM: the loader of the configuration goes here; its problems are printed and exit 64 as for `run`.
 fn plan(config: &Path) -> Result<Plan, ExitCode> {
-    let _ = writeln!(
-        std::io::stderr(),
-        "portcullis token: {} cannot be loaded: not in this version",
-        config.display()
-    );
-    Err(ExitCode::FAILURE)
+    config::load(config, &System, Mode::Offline)
+        .map(|loaded| loaded.plan)
+        .map_err(|problems| super::check::refuse(&problems))
 }
 
 /// What the token endpoint is asked. No `Debug`: it holds the secret.

@@ -113,7 +113,10 @@ fn malformed_credentials_are_400_invalid_request() {
             format!("Authorization: Bearer {good}\r\nauthorization: Basic YTpi\r\n"),
             "several_credentials",
         ),
-        ("Authorization: Bearer\r\n".to_owned(), "malformed_credential"),
+        (
+            "Authorization: Bearer\r\n".to_owned(),
+            "malformed_credential",
+        ),
         (
             format!("Authorization: Bearer {good}, Bearer {good}\r\n"),
             "malformed_credential",
@@ -122,7 +125,10 @@ fn malformed_credentials_are_400_invalid_request() {
             format!("Authorization: Bearer {good} x\r\n"),
             "malformed_credential",
         ),
-        (format!("Authorization: Bearer {long}\r\n"), "oversized_token"),
+        (
+            format!("Authorization: Bearer {long}\r\n"),
+            "oversized_token",
+        ),
     ] {
         let series =
             format!("portcullis_rejections_total{{reason=\"{reason}\",route=\"accounts\"}}");
@@ -160,13 +166,43 @@ fn a_judged_token_is_401_invalid_token_and_says_no_more() {
     const SILENT: &str = "The access token is not valid here.";
     let past = portcullis::clock::Clock::system().unix() - 60;
     let future = past + 3600;
-    refused(&gateway, &claims("exp", past.into()), "expired", "The access token has expired.");
-    refused(&gateway, &claims("nbf", future.into()), "not_yet_valid", SILENT);
-    refused(&gateway, &claims("iss", "https://else.example".into()), "wrong_issuer", SILENT);
-    refused(&gateway, &claims("iss", serde_json::json!([issuer.url()])), "bad_claims", SILENT);
-    refused(&gateway, &claims("aud", "account".into()), "wrong_audience", SILENT);
+    refused(
+        &gateway,
+        &claims("exp", past.into()),
+        "expired",
+        "The access token has expired.",
+    );
+    refused(
+        &gateway,
+        &claims("nbf", future.into()),
+        "not_yet_valid",
+        SILENT,
+    );
+    refused(
+        &gateway,
+        &claims("iss", "https://else.example".into()),
+        "wrong_issuer",
+        SILENT,
+    );
+    refused(
+        &gateway,
+        &claims("iss", serde_json::json!([issuer.url()])),
+        "bad_claims",
+        SILENT,
+    );
+    refused(
+        &gateway,
+        &claims("aud", "account".into()),
+        "wrong_audience",
+        SILENT,
+    );
     refused(&gateway, &claims("typ", "ID".into()), "wrong_kind", SILENT);
-    refused(&gateway, &claims("exp", "soon".into()), "bad_claims", SILENT);
+    refused(
+        &gateway,
+        &claims("exp", "soon".into()),
+        "bad_claims",
+        SILENT,
+    );
     refused(
         &gateway,
         &claims("cnf", serde_json::json!({ "jkt": "x" })),
@@ -177,9 +213,24 @@ fn a_judged_token_is_401_invalid_token_and_says_no_more() {
         claims.remove("typ");
     }));
     refused(&gateway, &unmarked, "unmarked", SILENT);
-    refused(&gateway, &header("kid", "nobody".into()), "unknown_key", SILENT);
-    refused(&gateway, &header("typ", "logout+jwt".into()), "wrong_header_type", SILENT);
-    refused(&gateway, &header("crit", serde_json::json!(["b64"])), "critical_header", SILENT);
+    refused(
+        &gateway,
+        &header("kid", "nobody".into()),
+        "unknown_key",
+        SILENT,
+    );
+    refused(
+        &gateway,
+        &header("typ", "logout+jwt".into()),
+        "wrong_header_type",
+        SILENT,
+    );
+    refused(
+        &gateway,
+        &header("crit", serde_json::json!(["b64"])),
+        "critical_header",
+        SILENT,
+    );
     let foreign = issuer.mint(edit().signed_by(Signer::Foreign("RS256".to_owned())));
     refused(&gateway, &foreign, "bad_signature", SILENT);
     let nobody = issuer.mint(edit().signed_by(Signer::Nobody));
@@ -234,14 +285,16 @@ fn what_the_client_may_not_do_is_403_with_the_scopes_asked() {
                  error_description=\"{detail}\"{scope}"
             )
         );
-        let series =
-            format!("portcullis_rejections_total{{reason=\"{reason}\",route=\"{path}\"}}");
+        let series = format!("portcullis_rejections_total{{reason=\"{reason}\",route=\"{path}\"}}");
         assert_eq!(gateway.metric(&series), 1.0, "{series}");
     }
     assert!(origin.received().is_empty());
     assert_eq!(get(gateway.address(), "/fine", Some(&token)).status, 200);
     let foreign = other.token(READER, &["accounts:read"]);
-    assert_eq!(get(gateway.address(), "/issuer", Some(&foreign)).status, 200);
+    assert_eq!(
+        get(gateway.address(), "/issuer", Some(&foreign)).status,
+        200
+    );
     assert_eq!(get(gateway.address(), "/fine", Some(&foreign)).status, 403);
 }
 
@@ -266,7 +319,14 @@ fn no_keys_is_503_with_retry_after_and_not_ready() {
     let token = issuer.token(READER, &["accounts:read"]);
     let answer = get(gateway.address(), "/accounts", Some(&token));
     problem(&answer, 503);
-    assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
+    assert!(
+        answer
+            .header("retry-after")
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+            > 0
+    );
     assert!(answer.header("www-authenticate").is_none());
     let ready = get(gateway.admin(), "/readyz", None);
     assert_eq!(ready.status, 503);
@@ -276,7 +336,10 @@ fn no_keys_is_503_with_retry_after_and_not_ready() {
     assert_eq!(get(gateway.address(), "/open", None).status, 200);
     issuer.clear_fault(Endpoint::Certs);
     gateway.wait_ready();
-    assert_eq!(get(gateway.address(), "/accounts", Some(&token)).status, 200);
+    assert_eq!(
+        get(gateway.address(), "/accounts", Some(&token)).status,
+        200
+    );
 }
 
 #[test]
@@ -346,7 +409,10 @@ fn too_large_too_slow_and_too_many() {
     let slow = open().send("GET /open HTTP/1.1\r\nHost: a\r\n").answer();
     problem(&slow, 408);
     // 431: bytes, then fields.
-    let big = format!("GET /open HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(33 * 1024));
+    let big = format!(
+        "GET /open HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+        "a".repeat(33 * 1024)
+    );
     problem(&open().send(big).answer(), 431);
     let many: String = (0..100).map(|n| format!("x-{n}: 1\r\n")).collect();
     let many = format!("GET /open HTTP/1.1\r\nHost: a\r\n{many}\r\n");
@@ -361,10 +427,20 @@ fn too_large_too_slow_and_too_many() {
     problem(&open().send(counted).answer(), 413);
     // 429: the second call of one client, whichever token it shows; another client is not concerned.
     let token = || issuer.token(READER, &["accounts:read"]);
-    assert_eq!(get(gateway.address(), "/limited", Some(&token())).status, 200);
+    assert_eq!(
+        get(gateway.address(), "/limited", Some(&token())).status,
+        200
+    );
     let limited = get(gateway.address(), "/limited", Some(&token()));
     problem(&limited, 429);
-    assert!(limited.header("retry-after").unwrap().parse::<u32>().unwrap() > 50);
+    assert!(
+        limited
+            .header("retry-after")
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+            > 50
+    );
     let other = issuer.token("eazybank-callcenter-cc", &[]);
     assert_eq!(get(gateway.address(), "/limited", Some(&other)).status, 200);
 }
@@ -463,7 +539,14 @@ fn head_answers_like_get_without_a_body() {
         .send("HEAD /accounts HTTP/1.1\r\nHost: a\r\n\r\n")
         .answer_to(true);
     assert_eq!(answer.status, 401);
-    assert!(answer.header("content-length").unwrap().parse::<u32>().unwrap() > 0);
+    assert!(
+        answer
+            .header("content-length")
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+            > 0
+    );
     // What follows on the connection is the next answer: there was no body.
     let next = connection
         .send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -479,17 +562,22 @@ fn a_rejection_keeps_the_connection_alive() {
     let mut connection = Connection::open(gateway.address());
     for (head, status) in [
         ("GET /accounts HTTP/1.1\r\nHost: a\r\n\r\n", 401),
-        ("GET /accounts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a.b.c\r\n\r\n", 401),
+        (
+            "GET /accounts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a.b.c\r\n\r\n",
+            401,
+        ),
         ("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", 404),
         ("DELETE /accounts HTTP/1.1\r\nHost: a\r\n\r\n", 405),
         ("GET /open/../x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-        ("POST /accounts HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 401),
+        (
+            "POST /accounts HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+            401,
+        ),
     ] {
         assert_eq!(connection.send(head).answer().status, status, "{head}");
     }
-    let good = format!(
-        "GET /accounts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"
-    );
+    let good =
+        format!("GET /accounts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
     assert_eq!(connection.send(good).answer().status, 200);
 }
 
@@ -500,5 +588,10 @@ fn a_token_on_a_public_route_is_not_judged() {
     assert_eq!(get(gateway.address(), "/open", Some("a.b.c")).status, 200);
     let received = origin.only();
     assert!(received.header("authorization").is_none());
-    assert!(!received.headers.iter().any(|(name, _)| name.starts_with("x-auth-")));
+    assert!(
+        !received
+            .headers
+            .iter()
+            .any(|(name, _)| name.starts_with("x-auth-"))
+    );
 }

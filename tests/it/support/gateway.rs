@@ -38,8 +38,9 @@ impl Setup {
                 issuer.url()
             ),
             upstreams: format!("{{ origin: {{ peers: ['{origin}'] }} }}"),
-            routes: "[{ name: accounts, match: { path: /accounts }, upstream: origin, access: {} }]"
-                .to_owned(),
+            routes:
+                "[{ name: accounts, match: { path: /accounts }, upstream: origin, access: {} }]"
+                    .to_owned(),
             clock: Clock::system(),
             drain: "{ drain: 5s }".to_owned(),
         }

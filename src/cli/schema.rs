@@ -1,0 +1,7 @@
+//! `portcullis schema`.
+
+use std::process::ExitCode;
+
+pub(super) fn run() -> ExitCode {
+    super::answer(&crate::config::reference::json_schema())
+}

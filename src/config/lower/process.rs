@@ -1,0 +1,160 @@
+//! Server, listeners, admin and limits.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::config::diagnostic::Fault;
+use crate::config::format;
+use crate::config::plan::{AdminPlan, Limits, ListenerPlan, ListenerTls, ServerPlan};
+use crate::config::view::{Spot, View};
+
+use super::Context;
+
+pub(super) fn server(view: &View<'_>) -> ServerPlan {
+    let shutdown = view.block("shutdown");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    ServerPlan {
+        threads: view.optional_number("threads").unwrap_or(cores),
+        pre_stop: shutdown.duration("pre_stop"),
+        drain: shutdown.duration("drain"),
+    }
+}
+
+/// Stands where an address is wrong or not known yet; such a plan is never served.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+fn address(view: &View<'_>) -> SocketAddr {
+    view.text("address")
+        .and_then(|text| format::address(&text).ok())
+        .unwrap_or(NOWHERE)
+}
+
+pub(super) fn admin(view: &View<'_>, context: &mut Context<'_>) -> AdminPlan {
+    let address = address(view);
+    if let Some(spot) = view.get("address")
+        && address != NOWHERE
+        && !address.ip().is_loopback()
+    {
+        let fault = Fault::new(format!(
+            "{} can be reached from other machines, in plain HTTP",
+            spot.node.shown()
+        ));
+        context.warning(&spot, fault.hint("keep it on a private network"));
+    }
+    AdminPlan {
+        address,
+        token: context.secret(view, "token"),
+    }
+}
+
+pub(super) fn listeners(
+    file: &View<'_>,
+    admin: &AdminPlan,
+    context: &mut Context<'_>,
+) -> Vec<ListenerPlan> {
+    let block = file.entry_block("listeners");
+    let mut plans: Vec<ListenerPlan> = Vec::new();
+    for spot in file.items("listeners") {
+        let view = spot.view(block);
+        let plan = listener(&view, context);
+        if let Some(spot) = view.get("address") {
+            let other = plans
+                .iter()
+                .position(|other| collide(other.address, plan.address))
+                .map(|index| format!("listeners[{index}]"))
+                .or_else(|| collide(admin.address, plan.address).then(|| "admin".to_owned()));
+            if let Some(other) = other {
+                let fault = Fault::new(format!(
+                    "{} is taken by `{other}.address`",
+                    spot.node.shown()
+                ));
+                context.problem(&spot, fault.hint("give each an address of its own"));
+            }
+        }
+        plans.push(plan);
+    }
+    plans
+}
+
+fn listener(view: &View<'_>, context: &mut Context<'_>) -> ListenerPlan {
+    let tls = view.block("tls");
+    let tls = tls.present().then(|| ListenerTls {
+        certificate: context.file(&tls, "certificate").unwrap_or_default(),
+        private_key: context.file(&tls, "private_key").unwrap_or_default(),
+    });
+    let mut trusted = Vec::new();
+    for spot in view.items("trusted_proxies") {
+        let Ok(network) = format::network(&spot.text()) else {
+            continue;
+        };
+        if network.prefix_len() == 0 {
+            let fault = Fault::new(format!(
+                "{} believes anybody's `X-Forwarded-For`",
+                spot.node.shown()
+            ));
+            context.warning(&spot, fault.hint("name the networks of your own proxies"));
+        }
+        trusted.push(network);
+    }
+    ListenerPlan {
+        name: view.text("address").unwrap_or_default().into(),
+        address: address(view),
+        tls,
+        trusted_proxies: trusted.into(),
+    }
+}
+
+/// Whether the second bind would fail; `[::]` takes the IPv4 addresses of its port too.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = |wide: IpAddr, other: IpAddr| {
+        wide == other || wide.is_unspecified() && (wide.is_ipv6() || other.is_ipv4())
+    };
+    a != NOWHERE && a.port() == b.port() && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
+
+pub(super) fn limits(view: &View<'_>, context: &mut Context<'_>) -> Limits {
+    let http2 = view.block("http2");
+    let bytes = |view: &View<'_>, key| usize::try_from(view.size(key)).unwrap_or(usize::MAX);
+    let limits = Limits {
+        header_timeout: view.duration("header_timeout"),
+        header_bytes: bytes(view, "header_bytes"),
+        header_fields: view.number("header_fields"),
+        body_bytes: view.size("body_bytes"),
+        body_min_rate: view.size("body_min_rate"),
+        write_timeout: view.duration("write_timeout"),
+        keep_alive: view.duration("keep_alive"),
+        connections: view.number("connections"),
+        connections_per_source: view.number("connections_per_source"),
+        token_bytes: bytes(view, "token_bytes"),
+        http2_streams: http2.number("streams"),
+        http2_header_list: u32::try_from(http2.size("header_list")).unwrap_or(u32::MAX),
+        http2_idle: http2.duration("idle"),
+    };
+    let mut larger = |key: &str, bound: &str, is: bool| {
+        // Only what somebody wrote is a contradiction: a default follows silently.
+        if let (Some(spot), true) = (view.get(key), is) {
+            contradiction(&spot, bound, context);
+        }
+    };
+    larger(
+        "token_bytes",
+        "header_bytes",
+        limits.token_bytes > limits.header_bytes,
+    );
+    larger(
+        "connections_per_source",
+        "connections",
+        limits.connections_per_source > limits.connections,
+    );
+    limits
+}
+
+fn contradiction(spot: &Spot<'_>, bound: &str, context: &mut Context<'_>) {
+    let fault = Fault::new(format!(
+        "{} is more than `limits.{bound}`, which holds first",
+        spot.node.shown()
+    ));
+    context.problem(
+        spot,
+        fault.hint(format!("lower it, or raise `limits.{bound}`")),
+    );
+}

@@ -1,0 +1,124 @@
+//! A plan in a few lines, for `portcullis check`.
+
+use std::fmt::Write;
+
+use super::plan::{Access, Algorithm, KeysFrom, Plan, Policy, RoutePlan};
+
+/// One line per listener, issuer, upstream and route; no secret.
+pub fn summary(plan: &Plan) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = write(&mut out, plan);
+    out
+}
+
+fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
+    for listener in &plan.listeners {
+        let speaks = match listener.tls {
+            Some(_) => "TLS, HTTP/1.1 and HTTP/2",
+            None => "plain HTTP/1.1",
+        };
+        writeln!(out, "listener {}: {speaks}", listener.name)?;
+    }
+    let guarded = match plan.admin.token {
+        Some(_) => "with a token",
+        None => "without a token, read-only",
+    };
+    writeln!(out, "admin    {}: {guarded}", plan.admin.address)?;
+    for issuer in &plan.issuers {
+        let algorithms: Vec<&str> = issuer
+            .algorithms
+            .iter()
+            .map(|a| Algorithm::name(*a))
+            .collect();
+        writeln!(
+            out,
+            "issuer   {}: {} for {} with {}, keys from {}",
+            issuer.name,
+            issuer.issuer,
+            issuer.audience.join(" or "),
+            algorithms.join(", "),
+            match &issuer.keys_from {
+                KeysFrom::Discovery(url) | KeysFrom::Url(url) => url.clone(),
+                KeysFrom::File(path) => path.display().to_string(),
+            }
+        )?;
+    }
+    for upstream in &plan.upstreams {
+        let peers: Vec<String> = upstream
+            .peers
+            .iter()
+            .map(|peer| match peer.weight {
+                1 => peer.address.clone(),
+                weight => format!("{} (weight {weight})", peer.address),
+            })
+            .collect();
+        let tls = match &upstream.tls {
+            Some(tls) => format!(" over TLS as {}", tls.server_name),
+            None => String::new(),
+        };
+        writeln!(out, "upstream {}: {}{tls}", upstream.name, peers.join(", "))?;
+    }
+    for route in &plan.routes {
+        writeln!(
+            out,
+            "route    {}: {} -> {}, {}",
+            route.name,
+            matched(route),
+            plan.upstream(route.upstream).name,
+            match &route.access {
+                Access::Public => "public".to_owned(),
+                Access::Token(policy) => demands(plan, policy),
+            }
+        )?;
+    }
+    Ok(())
+}
+
+fn matched(route: &RoutePlan) -> String {
+    let matcher = &route.matcher;
+    let methods: Vec<&str> = matcher.methods.iter().map(|m| m.as_str()).collect();
+    let mut text = match methods[..] {
+        [] => "any method".to_owned(),
+        _ => methods.join(","),
+    };
+    text.push(' ');
+    text.push_str(matcher.host.as_deref().unwrap_or_default());
+    text.push_str(&matcher.path);
+    if matcher.exact {
+        text.push_str(" exactly");
+    }
+    let conditions = matcher.headers.len() + matcher.query.len();
+    if conditions > 0 {
+        text.push_str(&format!(" on {conditions} more condition(s)"));
+    }
+    text
+}
+
+fn demands(plan: &Plan, policy: &Policy) -> String {
+    let mut parts = Vec::new();
+    let mut part = |what: &str, names: &[String], glue: &str| {
+        if !names.is_empty() {
+            parts.push(format!("{what} {}", names.join(glue)));
+        }
+    };
+    let issuers: Vec<String> = policy
+        .issuers
+        .iter()
+        .map(|id| plan.issuer(*id).name.to_string())
+        .collect();
+    part("issuer", &issuers, " or ");
+    part("client", &policy.clients, " or ");
+    part("scope", &policy.scopes, " and ");
+    part("scope", &policy.any_scope, " or ");
+    part("realm role", &policy.realm_roles, " and ");
+    part("realm role", &policy.any_realm_role, " or ");
+    for (client, roles) in &policy.client_roles {
+        part(&format!("{client} role"), roles, " and ");
+    }
+    if parts.is_empty() {
+        "any valid token".to_owned()
+    } else {
+        parts.join("; ")
+    }
+}

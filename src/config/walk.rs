@@ -1,0 +1,449 @@
+//! The structural check: the tree against the table, without stopping.
+//!
+//! It also replaces `${env:…}` in place, because only the table knows which values are secrets.
+
+use super::Mode;
+use super::diagnostic::{Fault, Report, nearest};
+use super::environment::{self, Environment, Expanded};
+use super::format;
+use super::schema::{Block, Format, Key, Kind, Presence, ROOT};
+use super::tree::{self, Entry, Node, Value, redact};
+
+/// Reports every problem that can be seen in one value alone.
+pub(super) fn check(root: &mut Node, env: &dyn Environment, mode: Mode, report: &mut Report) {
+    let mut walk = Walk {
+        env,
+        mode,
+        report,
+        inside_later: false,
+    };
+    walk.value(root, &Kind::Block(&ROOT), "");
+}
+
+/// Checks one value by itself.
+#[cfg(test)]
+pub(super) fn check_value(
+    node: &mut Node,
+    kind: &Kind,
+    env: &dyn Environment,
+    report: &mut Report,
+) {
+    let mut walk = Walk {
+        env,
+        mode: Mode::Online,
+        report,
+        inside_later: false,
+    };
+    walk.value(node, kind, "value");
+}
+
+struct Walk<'a> {
+    env: &'a dyn Environment,
+    mode: Mode,
+    report: &'a mut Report,
+    /// Inside something that was already reported as not in this version.
+    inside_later: bool,
+}
+
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        redact(key)
+    } else {
+        format!("{path}.{}", redact(key))
+    }
+}
+
+impl Walk<'_> {
+    fn value(&mut self, node: &mut Node, kind: &Kind, path: &str) {
+        match kind {
+            Kind::Block(block) => match &mut node.value {
+                Value::Map(entries) => {
+                    let missing = self.block(entries, block, path);
+                    for key in missing {
+                        let fault = Fault::new("is required, but not there").hint(key.doc);
+                        self.report.problem(node.at, &join(path, key.name), fault);
+                    }
+                }
+                _ => self.wrong_type(node, kind, path),
+            },
+            Kind::List { of, min } => match &mut node.value {
+                Value::List(items) => {
+                    if items.len() < *min {
+                        let fault = Fault::new("is empty")
+                            .hint("write at least one entry, or leave an optional key out");
+                        self.report.problem(node.at, path, fault);
+                    }
+                    for (index, item) in items.iter_mut().enumerate() {
+                        self.value(item, of, &format!("{path}[{index}]"));
+                    }
+                }
+                _ => self.wrong_type(node, kind, path),
+            },
+            Kind::Map { key, value, min } => match &mut node.value {
+                Value::Map(entries) => {
+                    if entries.len() < *min {
+                        let fault = Fault::new("is empty")
+                            .hint("write at least one entry, or leave an optional key out");
+                        self.report.problem(node.at, path, fault);
+                    }
+                    self.duplicates(entries, path, *key == Format::HeaderName);
+                    for entry in entries {
+                        let path = join(path, &entry.key);
+                        if let Err(fault) = scalar(*key, &entry.key) {
+                            self.report.problem(entry.at, &path, fault);
+                        }
+                        self.value(&mut entry.node, value, &path);
+                    }
+                }
+                _ => self.wrong_type(node, kind, path),
+            },
+            Kind::OneOf(kinds) => self.one_of(node, kinds, path),
+            Kind::Later(kind) => self.later(node, kind, path),
+            Kind::Secret => {
+                let fault = match &node.value {
+                    Value::Text(text) => environment::secret(text).err(),
+                    _ => environment::secret("").err(),
+                };
+                if let Some(fault) = fault {
+                    self.report.problem(node.at, path, fault);
+                }
+            }
+            Kind::Flag | Kind::Number { .. } | Kind::Scalar(_) | Kind::Word(_) => {
+                if self.expand(node, kind, path)
+                    && let Err(fault) = plain(node, kind)
+                {
+                    self.report.problem(node.at, path, fault);
+                }
+            }
+        }
+    }
+
+    /// Walks the entries and returns the required keys that are not there.
+    fn block(&mut self, entries: &mut [Entry], block: &Block, path: &str) -> Vec<&'static Key> {
+        self.duplicates(entries, path, false);
+        for entry in entries.iter_mut() {
+            let path = join(path, &entry.key);
+            let Some(key) = block.key(&entry.key) else {
+                self.unknown(entry, block, &path);
+                continue;
+            };
+            let default = match key.presence {
+                Presence::Default(text) => tree::parse(text).ok(),
+                Presence::Required | Presence::Absent(_) => None,
+            };
+            let accepted = default.is_some_and(|default| same(&key.kind, &default, &entry.node));
+            if key.later && !accepted {
+                self.later_at(entry.at, &path);
+                let outer = std::mem::replace(&mut self.inside_later, true);
+                self.value(&mut entry.node, &key.kind, &path);
+                self.inside_later = outer;
+            } else {
+                self.value(&mut entry.node, &key.kind, &path);
+            }
+        }
+        let here = |key: &Key| entries.iter().any(|entry| entry.key == key.name);
+        block
+            .keys
+            .iter()
+            .filter(|key| key.presence == Presence::Required && !here(key))
+            .collect()
+    }
+
+    fn later(&mut self, node: &mut Node, kind: &Kind, path: &str) {
+        self.later_at(node.at, path);
+        let outer = std::mem::replace(&mut self.inside_later, true);
+        self.value(node, kind, path);
+        self.inside_later = outer;
+    }
+
+    fn later_at(&mut self, at: tree::Position, path: &str) {
+        if !self.inside_later {
+            self.report
+                .problem(at, path, Fault::new("not in this version"));
+        }
+    }
+
+    fn unknown(&mut self, entry: &Entry, block: &Block, path: &str) {
+        let fault = Fault::new(format!("unknown key `{}`", redact(&entry.key)));
+        let elsewhere = block.misplaced.iter().find(|(name, _)| *name == entry.key);
+        let names = || block.keys.iter().map(|key| key.name);
+        let hint = match (elsewhere, nearest(&entry.key, names())) {
+            (Some((_, instead)), _) => (*instead).to_owned(),
+            (None, Some(meant)) => format!("did you mean `{meant}`?"),
+            (None, None) => format!("known here: {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        self.report.problem(entry.at, path, fault.hint(hint));
+    }
+
+    fn duplicates(&mut self, entries: &[Entry], path: &str, ignore_case: bool) {
+        let same = |a: &str, b: &str| a == b || ignore_case && a.eq_ignore_ascii_case(b);
+        for (index, entry) in entries.iter().enumerate() {
+            let first = entries[..index].iter().find(|e| same(&e.key, &entry.key));
+            if let Some(first) = first {
+                let fault = Fault::new(format!(
+                    "duplicate key `{}`, first at {}:{}",
+                    redact(&entry.key),
+                    first.at.line,
+                    first.at.column
+                ));
+                let fault = fault.hint("keep one of the two");
+                self.report
+                    .problem(entry.at, &join(path, &entry.key), fault);
+            }
+        }
+    }
+
+    fn one_of(&mut self, node: &mut Node, kinds: &[Kind], path: &str) {
+        fn bare(kind: &Kind) -> &Kind {
+            match kind {
+                Kind::Later(inner) => inner,
+                kind => kind,
+            }
+        }
+        let fits = |kind: &&Kind| match &node.value {
+            Value::Map(_) => matches!(bare(kind), Kind::Block(_) | Kind::Map { .. }),
+            Value::List(_) => matches!(bare(kind), Kind::List { .. }),
+            Value::Null => false,
+            _ => is_scalar(bare(kind)),
+        };
+        let candidates: Vec<&Kind> = kinds.iter().filter(fits).collect();
+        match candidates[..] {
+            [] => {
+                let expected = either(kinds);
+                let fault = Fault::new(format!("expected {expected}, found {}", node.shown()));
+                self.report.problem(node.at, path, fault);
+            }
+            [only] => self.value(node, only, path),
+            _ => {
+                if !self.expand(node, candidates[0], path) {
+                    return;
+                }
+                if !candidates.iter().any(|kind| plain(node, kind).is_ok()) {
+                    let fault = Fault::new(format!(
+                        "expected {}, found {}",
+                        either(kinds),
+                        node.shown()
+                    ));
+                    self.report.problem(node.at, path, fault);
+                }
+            }
+        }
+    }
+
+    fn wrong_type(&mut self, node: &Node, kind: &Kind, path: &str) {
+        let expected = describe(kind);
+        let mut fault = Fault::new(format!("expected {expected}, found {}", node.shown()));
+        if let (Kind::List { .. }, Some(text)) = (kind, node.scalar()) {
+            fault = fault.hint(format!("write `[{}]`", redact(&text)));
+        }
+        self.report.problem(node.at, path, fault);
+    }
+
+    /// Replaces references; false if there is nothing left to check.
+    fn expand(&mut self, node: &mut Node, kind: &Kind, path: &str) -> bool {
+        let text = match &node.value {
+            Value::Text(text) if text.contains("${") => text.clone(),
+            _ => return true,
+        };
+        if matches!(kind, Kind::Scalar(Format::Template)) {
+            return true;
+        }
+        match environment::expand(&text, self.env) {
+            Ok(Expanded::Text(value)) => {
+                node.value = match (kind, value.parse::<i128>(), value.parse::<bool>()) {
+                    (Kind::Flag, _, Ok(flag)) => Value::Flag(flag),
+                    (Kind::Number { .. } | Kind::Word(_), Ok(number), _) => Value::Number(number),
+                    _ => Value::Text(value),
+                };
+                node.written = Some(text);
+                true
+            }
+            Ok(Expanded::Unset(name)) => {
+                if self.mode == Mode::Online {
+                    let fault = Fault::new(format!("the environment variable `{name}` is not set"))
+                        .hint("set it, or check with `--offline`");
+                    self.report.problem(node.at, path, fault);
+                }
+                node.value = Value::Deferred(text);
+                false
+            }
+            Err(fault) => {
+                self.report.problem(node.at, path, fault);
+                node.value = Value::Deferred(text);
+                false
+            }
+        }
+    }
+}
+
+fn is_scalar(kind: &Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Flag | Kind::Number { .. } | Kind::Scalar(_) | Kind::Word(_) | Kind::Secret
+    )
+}
+
+/// Checks a scalar whose references are replaced.
+fn plain(node: &Node, kind: &Kind) -> Result<(), Fault> {
+    let wrong = || {
+        Fault::new(format!(
+            "expected {}, found {}",
+            describe(kind),
+            node.shown()
+        ))
+    };
+    let checked = match (kind, &node.value) {
+        (Kind::Flag, Value::Flag(_)) => Ok(()),
+        (Kind::Flag, Value::Text(text)) => Err(match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" => wrong().hint("write `true`"),
+            "no" | "off" => wrong().hint("write `false`"),
+            _ => wrong(),
+        }),
+        (Kind::Number { min, max }, Value::Number(number))
+            if (i128::from(*min)..=i128::from(*max)).contains(number) =>
+        {
+            Ok(())
+        }
+        (Kind::Number { .. }, Value::Text(text)) if text.parse::<u64>().is_ok() => {
+            Err(wrong().hint("leave out the quotes"))
+        }
+        (Kind::Word(words), _) => match node.scalar() {
+            Some(text) if words.contains(&text.as_str()) => Ok(()),
+            Some(text) => Err(match nearest(&text, words.iter().copied()) {
+                Some(meant) => wrong().hint(format!("did you mean `{meant}`?")),
+                None => wrong(),
+            }),
+            None => Err(wrong()),
+        },
+        (Kind::Scalar(format), Value::Text(text)) => scalar(*format, text),
+        (Kind::Scalar(format), Value::Number(_) | Value::Float(_) | Value::Flag(_)) => {
+            match node.scalar() {
+                Some(text) if explains_numbers(*format) => scalar(*format, &text),
+                Some(text) => Err(wrong().hint(format!("put it in quotes: `'{text}'`"))),
+                None => Err(wrong()),
+            }
+        }
+        _ => Err(wrong()),
+    };
+    match &node.written {
+        // What came out of a variable may be anything, a secret too: only its name is shown.
+        Some(written) => checked.map_err(|_| {
+            Fault::new(format!(
+                "expected {}, which is not what `{written}` holds",
+                describe(kind)
+            ))
+        }),
+        None => checked,
+    }
+}
+
+/// Formats whose readers say more about a bare number than that it should be quoted.
+fn explains_numbers(format: Format) -> bool {
+    use Format::*;
+    matches!(
+        format,
+        Duration | DurationOrZero | Size | SizeOrZero | Percent | Address | Peer | Network
+    )
+}
+
+fn scalar(format: Format, text: &str) -> Result<(), Fault> {
+    let zero = |what: &str| {
+        Fault::new(format!(
+            "`{}` is no {what}: it must be more than zero",
+            redact(text)
+        ))
+    };
+    match format {
+        Format::Duration => match format::duration(text)? {
+            std::time::Duration::ZERO => Err(zero("time")),
+            _ => Ok(()),
+        },
+        Format::DurationOrZero => format::duration(text).map(drop),
+        Format::Size => match format::size(text)? {
+            0 => Err(zero("size")),
+            _ => Ok(()),
+        },
+        Format::SizeOrZero => format::size(text).map(drop),
+        Format::Percent => format::percent(text).map(drop),
+        Format::Address => format::address(text).map(drop),
+        Format::Peer => format::peer(text),
+        Format::Network => format::network(text).map(drop),
+        Format::Name => format::name(text),
+        Format::File => format::file(text),
+        Format::Url => format::url(text).map(drop),
+        Format::UrlOrFile => format::url_or_file(text),
+        Format::Issuer => format::issuer(text),
+        Format::Host => format::host(text),
+        Format::RoutePath => format::route_path(text),
+        Format::Method => format::method(text),
+        Format::HeaderName => format::header_name(text),
+        Format::HeaderValue => format::header_value(text),
+        Format::JsonPointer => format::json_pointer(text),
+        Format::Scope => format::scope(text),
+        Format::Word => format::word(text),
+        Format::Text | Format::Template => Ok(()),
+    }
+}
+
+/// Whether two values mean the same: `1000ms` is `1s`.
+fn same(kind: &Kind, a: &Node, b: &Node) -> bool {
+    match (kind, &a.value, &b.value) {
+        (Kind::List { of, .. }, Value::List(a), Value::List(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(of, a, b))
+        }
+        _ => match (a.scalar(), b.scalar()) {
+            (Some(a), Some(b)) => {
+                let durations = (format::duration(&a), format::duration(&b));
+                a == b || matches!(durations, (Ok(a), Ok(b)) if a == b)
+            }
+            _ => false,
+        },
+    }
+}
+
+fn either(kinds: &[Kind]) -> String {
+    kinds.iter().map(describe).collect::<Vec<_>>().join(" or ")
+}
+
+/// What a value of this kind is called in messages and in the reference.
+pub(super) fn describe(kind: &Kind) -> String {
+    match kind {
+        Kind::Flag => "true or false".to_owned(),
+        Kind::Number { min, max } => format!("a whole number from {min} to {max}"),
+        Kind::Word([word]) => format!("`{word}`"),
+        Kind::Word(words) => {
+            let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+            format!("one of {}", words.join(", "))
+        }
+        Kind::Secret => "`${env:NAME}` or `${file:PATH}`".to_owned(),
+        Kind::Block(_) | Kind::Map { .. } => "a map".to_owned(),
+        Kind::List { .. } => "a list".to_owned(),
+        Kind::OneOf(kinds) => either(kinds),
+        Kind::Later(kind) => describe(kind),
+        Kind::Scalar(format) => name_of(*format).to_owned(),
+    }
+}
+
+pub(super) fn name_of(format: Format) -> &'static str {
+    match format {
+        Format::Duration | Format::DurationOrZero => "a duration",
+        Format::Size | Format::SizeOrZero => "a size",
+        Format::Percent => "a percentage",
+        Format::Address => "an address to listen on",
+        Format::Peer => "an address `host:port`",
+        Format::Network => "a network",
+        Format::Name => "a name",
+        Format::File => "a path",
+        Format::Url => "a URL",
+        Format::UrlOrFile => "a URL or `file:` and a path",
+        Format::Issuer => "an issuer URL",
+        Format::Host => "a host name",
+        Format::RoutePath => "a route's path",
+        Format::Method => "a method",
+        Format::HeaderName => "a header name",
+        Format::HeaderValue => "a header value",
+        Format::JsonPointer => "a JSON pointer",
+        Format::Scope => "a scope",
+        Format::Word | Format::Text | Format::Template => "text",
+    }
+}
