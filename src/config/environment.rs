@@ -71,9 +71,9 @@ pub(super) fn expand(text: &str, env: &dyn Environment) -> Result<Expanded, Faul
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         out.push_str(before);
-        let (inner, after) = after.split_once('}').ok_or_else(|| {
-            Fault::new("`${` is never closed").hint("write `${env:NAME}`")
-        })?;
+        let (inner, after) = after
+            .split_once('}')
+            .ok_or_else(|| Fault::new("`${` is never closed").hint("write `${env:NAME}`"))?;
         let name = match inner.split_once(':') {
             Some(("env", name)) if variable_name(name) => name,
             Some(("file", _)) => {
@@ -81,8 +81,9 @@ pub(super) fn expand(text: &str, env: &dyn Environment) -> Result<Expanded, Faul
                     .hint("write the value, or `${env:NAME}`"));
             }
             _ => {
-                return Err(Fault::new("`${…}` is no reference that we know")
-                    .hint("write `${env:NAME}`"));
+                return Err(
+                    Fault::new("`${…}` is no reference that we know").hint("write `${env:NAME}`")
+                );
             }
         };
         match env.var(name) {
@@ -114,19 +115,46 @@ mod tests {
     #[test]
     fn replaces_variables_and_nothing_else() {
         let text = |t: &str| Ok(Expanded::Text(t.to_owned()));
-        assert_eq!(expand("a:${env:PORT}/${env:PORT}", &One), text("a:8072/8072"));
+        assert_eq!(
+            expand("a:${env:PORT}/${env:PORT}", &One),
+            text("a:8072/8072")
+        );
         assert_eq!(expand("$PORT {env:PORT}", &One), text("$PORT {env:PORT}"));
-        assert_eq!(expand("${env:NO}", &One), Ok(Expanded::Unset("NO".to_owned())));
-        for wrong in ["${file:/a}", "${PORT}", "${env:}", "${env:A-B}", "${env:PORT"] {
+        assert_eq!(
+            expand("${env:NO}", &One),
+            Ok(Expanded::Unset("NO".to_owned()))
+        );
+        for wrong in [
+            "${file:/a}",
+            "${PORT}",
+            "${env:}",
+            "${env:A-B}",
+            "${env:PORT",
+        ] {
             expand(wrong, &One).expect_err(wrong);
         }
     }
 
     #[test]
     fn a_secret_is_one_reference() {
-        assert_eq!(secret("${env:A_1}"), Ok(Reference::Variable("A_1".to_owned())));
-        assert_eq!(secret("${file:/run/s}"), Ok(Reference::File("/run/s".into())));
-        for wrong in ["hunter2", "", "a${env:A}", "${env:A}b", "${env:1}", "${file:}", "${vault:x}", "${env:A}${env:B}"] {
+        assert_eq!(
+            secret("${env:A_1}"),
+            Ok(Reference::Variable("A_1".to_owned()))
+        );
+        assert_eq!(
+            secret("${file:/run/s}"),
+            Ok(Reference::File("/run/s".into()))
+        );
+        for wrong in [
+            "hunter2",
+            "",
+            "a${env:A}",
+            "${env:A}b",
+            "${env:1}",
+            "${file:}",
+            "${vault:x}",
+            "${env:A}${env:B}",
+        ] {
             let fault = secret(wrong).expect_err(wrong);
             assert!(wrong.is_empty() || !format!("{fault:?}").contains(wrong));
         }

@@ -24,7 +24,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
         let fault = Fault::new(format!("{} is not a duration", quoted(text)));
         match text.parse::<u64>() {
             Ok(number) => fault.hint(format!("write the unit: `{number}s`")),
-            Err(_) => fault.hint("write a whole number with ms, s, m or h, such as `250ms`, `5s` or `10m`"),
+            Err(_) => fault
+                .hint("write a whole number with ms, s, m or h, such as `250ms`, `5s` or `10m`"),
         }
     };
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -43,7 +44,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
 
 /// `512B`, `64KiB`, `10MiB`, `1GiB`; zero may stand without a unit.
 pub(super) fn size(text: &str) -> Result<u64, Fault> {
-    const UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+    const UNITS: [(&str, u64); 4] = [
+        ("B", 1),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+    ];
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let wrong = || {
@@ -94,12 +100,19 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, Fault> {
             Err(fault.hint("write the port: nobody could find a port that is chosen at start"))
         }
         Ok(address) => Ok(address),
-        Err(_) => Err(match text.strip_prefix(':').or(text.strip_prefix("localhost:")) {
-            Some(port) if text.starts_with(':') => fault.hint(format!("write `0.0.0.0:{port}`")),
-            Some(port) => fault.hint(format!("write `127.0.0.1:{port}`")),
-            None if text.parse::<u16>().is_ok() => fault.hint(format!("write `0.0.0.0:{text}`")),
-            None => fault.hint("write an IP address and a port, such as `0.0.0.0:8072` or `[::]:8072`"),
-        }),
+        Err(_) => Err(
+            match text.strip_prefix(':').or(text.strip_prefix("localhost:")) {
+                Some(port) if text.starts_with(':') => {
+                    fault.hint(format!("write `0.0.0.0:{port}`"))
+                }
+                Some(port) => fault.hint(format!("write `127.0.0.1:{port}`")),
+                None if text.parse::<u16>().is_ok() => {
+                    fault.hint(format!("write `0.0.0.0:{text}`"))
+                }
+                None => fault
+                    .hint("write an IP address and a port, such as `0.0.0.0:8072` or `[::]:8072`"),
+            },
+        ),
     }
 }
 
@@ -107,7 +120,9 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, Fault> {
 pub(super) fn peer(text: &str) -> Result<(), Fault> {
     let fault = || Fault::new(format!("{} is not a peer's address", quoted(text)));
     if text.contains("://") {
-        return Err(fault().hint("write `host:port` without a scheme; `tls` on the upstream makes it TLS"));
+        return Err(
+            fault().hint("write `host:port` without a scheme; `tls` on the upstream makes it TLS")
+        );
     }
     if text.contains(['/', '@']) {
         return Err(fault().hint("write `host:port` and nothing else"));
@@ -125,7 +140,9 @@ pub(super) fn peer(text: &str) -> Result<(), Fault> {
     if known {
         Ok(())
     } else {
-        Err(fault().hint("write a host name, an IPv4 address or an IPv6 address in brackets, then `:port`"))
+        Err(fault().hint(
+            "write a host name, an IPv4 address or an IPv6 address in brackets, then `:port`",
+        ))
     }
 }
 
@@ -158,7 +175,9 @@ pub(super) fn network(text: &str) -> Result<IpNet, Fault> {
 pub(super) fn name(text: &str) -> Result<(), Fault> {
     let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if text == "none" {
-        return Err(Fault::new("`none` is not a name: metrics say it where there is no name"));
+        return Err(Fault::new(
+            "`none` is not a name: metrics say it where there is no name",
+        ));
     }
     if (1..=64).contains(&text.len()) && text.bytes().all(fine) {
         Ok(())
@@ -187,7 +206,8 @@ pub(super) fn url(text: &str) -> Result<reqwest::Url, Fault> {
         return Err(fault("it has blanks or control characters"));
     }
     let url = reqwest::Url::parse(text).map_err(|_| {
-        fault("it cannot be parsed").hint("write it in full, such as `https://sso.example.com/realms/eazybank`")
+        fault("it cannot be parsed")
+            .hint("write it in full, such as `https://sso.example.com/realms/eazybank`")
     })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(fault("its scheme is neither http nor https"));
@@ -196,7 +216,9 @@ pub(super) fn url(text: &str) -> Result<reqwest::Url, Fault> {
         return Err(fault("it has no host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(fault("it holds a user or a password").hint("leave out what stands before the `@`"));
+        return Err(
+            fault("it holds a user or a password").hint("leave out what stands before the `@`")
+        );
     }
     if url.fragment().is_some() {
         return Err(fault("it has a fragment").hint("leave out what follows the `#`"));
@@ -207,8 +229,10 @@ pub(super) fn url(text: &str) -> Result<reqwest::Url, Fault> {
 /// The issuer identifier: a URL without a query (OpenID Connect Discovery 1.0, section 3).
 pub(super) fn issuer(text: &str) -> Result<(), Fault> {
     if url(text)?.query().is_some() {
-        return Err(Fault::new(format!("{} is not an issuer: it has a query", quoted(text)))
-            .hint("write what `iss` in the tokens says"));
+        return Err(
+            Fault::new(format!("{} is not an issuer: it has a query", quoted(text)))
+                .hint("write what `iss` in the tokens says"),
+        );
     }
     Ok(())
 }
@@ -247,15 +271,19 @@ pub(super) fn route_path(text: &str) -> Result<(), Fault> {
         return Err(fault("it does not start with `/`").hint(format!("write `/{}`", redact(text))));
     }
     if text.contains(['?', '#']) {
-        return Err(fault("it has a query or a fragment").hint("conditions on the query go into `match.query`"));
+        return Err(fault("it has a query or a fragment")
+            .hint("conditions on the query go into `match.query`"));
     }
     if text.contains([';', '\\', '*']) {
-        return Err(fault("it has `;`, `\\` or `*`")
-            .hint("a path covers everything beneath it on segment boundaries; there are no patterns"));
+        return Err(fault("it has `;`, `\\` or `*`").hint(
+            "a path covers everything beneath it on segment boundaries; there are no patterns",
+        ));
     }
     if text.bytes().any(|b| b <= b' ' || b >= 0x7f) {
-        return Err(fault("it has blanks, control characters or letters outside ASCII")
-            .hint("write such characters percent-encoded"));
+        return Err(
+            fault("it has blanks, control characters or letters outside ASCII")
+                .hint("write such characters percent-encoded"),
+        );
     }
     if lower.contains("%2f") || lower.contains("%5c") {
         return Err(fault("it has an encoded slash"));
@@ -263,7 +291,9 @@ pub(super) fn route_path(text: &str) -> Result<(), Fault> {
     if text.len() > 1 && text.ends_with('/') {
         let trimmed = text.trim_end_matches('/');
         let meant = if trimmed.is_empty() { "/" } else { trimmed };
-        return Err(fault("it ends with `/`").hint(format!("write `{meant}`: it covers everything beneath it too")));
+        return Err(fault("it ends with `/`").hint(format!(
+            "write `{meant}`: it covers everything beneath it too"
+        )));
     }
     if text.contains("//") {
         return Err(fault("it has an empty segment"));
@@ -313,7 +343,9 @@ pub(super) fn header_value(text: &str) -> Result<(), Fault> {
     if visible && text.trim() == text {
         Ok(())
     } else {
-        Err(Fault::new("not a header value: blanks around it, control characters or letters outside ASCII"))
+        Err(Fault::new(
+            "not a header value: blanks around it, control characters or letters outside ASCII",
+        ))
     }
 }
 

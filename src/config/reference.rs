@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::schema::{self, Block, Format, Key, Kind, Presence, ROOT};
-use super::{tree, walk};
+use super::{shape, tree};
 
 const REFERENCE: &str = r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}";
 
@@ -140,7 +140,9 @@ fn scalar_schema(format: Format) -> Value {
     };
     let pattern = format!("^({pattern})$|{REFERENCE}");
     match format {
-        Format::SizeOrZero => json!({ "anyOf": [{ "const": 0 }, { "type": "string", "pattern": pattern }] }),
+        Format::SizeOrZero => {
+            json!({ "anyOf": [{ "const": 0 }, { "type": "string", "pattern": pattern }] })
+        }
         _ => json!({ "type": "string", "pattern": pattern }),
     }
 }
@@ -181,6 +183,7 @@ fn section(out: &mut String, block: &Block) -> std::fmt::Result {
         let default = match key.presence {
             Presence::Required => "**required**".to_owned(),
             Presence::Default(text) => format!("`{text}`"),
+            Presence::Absent("none") if matches!(key.kind, Kind::Block(_)) => "its own".to_owned(),
             Presence::Absent(meaning) => meaning.to_owned(),
         };
         let later = match (key.later, key.presence) {
@@ -189,7 +192,11 @@ fn section(out: &mut String, block: &Block) -> std::fmt::Result {
             (true, _) => " *Later.*",
         };
         let kind = type_name(&key.kind).replace('|', "\\|");
-        writeln!(out, "| `{}` | {kind} | {default} | {}{later} |", key.name, key.doc)?;
+        writeln!(
+            out,
+            "| `{}` | {kind} | {default} | {}{later} |",
+            key.name, key.doc
+        )?;
     }
     Ok(())
 }
@@ -199,7 +206,11 @@ fn type_name(kind: &Kind) -> String {
         Kind::Block(block) => format!("[map](#{})", anchor(block.name)),
         Kind::List { of, .. } => format!("list of: {}", type_name(of)),
         Kind::Map { key, value, .. } => {
-            format!("map of {} to: {}", bare(walk::name_of(*key)), type_name(value))
+            format!(
+                "map of {} to: {}",
+                bare(shape::name_of(*key)),
+                type_name(value)
+            )
         }
         Kind::OneOf(kinds) => kinds.iter().map(type_name).collect::<Vec<_>>().join(" or "),
         Kind::Later(kind) => format!("{} (later)", type_name(kind)),
@@ -210,7 +221,7 @@ fn type_name(kind: &Kind) -> String {
             words.join(", ")
         }
         Kind::Secret => "secret".to_owned(),
-        Kind::Scalar(format) => bare(walk::name_of(*format)).to_owned(),
+        Kind::Scalar(format) => bare(shape::name_of(*format)).to_owned(),
     }
 }
 

@@ -43,15 +43,25 @@ pub(super) enum Presence {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Flag,
-    Number { min: u64, max: u64 },
+    Number {
+        min: u64,
+        max: u64,
+    },
     Scalar(Format),
     /// One of these words.
     Word(&'static [&'static str]),
     /// `${env:NAME}` or `${file:PATH}`; nothing below it is ever shown.
     Secret,
     Block(&'static Block),
-    List { of: &'static Kind, min: usize },
-    Map { key: Format, value: &'static Kind, min: usize },
+    List {
+        of: &'static Kind,
+        min: usize,
+    },
+    Map {
+        key: Format,
+        value: &'static Kind,
+        min: usize,
+    },
     OneOf(&'static [Kind]),
     /// A form of a later version.
     Later(&'static Kind),

@@ -26,7 +26,11 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
     };
     writeln!(out, "admin    {}: {guarded}", plan.admin.address)?;
     for issuer in &plan.issuers {
-        let algorithms: Vec<&str> = issuer.algorithms.iter().map(|a| Algorithm::name(*a)).collect();
+        let algorithms: Vec<&str> = issuer
+            .algorithms
+            .iter()
+            .map(|a| Algorithm::name(*a))
+            .collect();
         writeln!(
             out,
             "issuer   {}: {} for {} with {}, keys from {}",

@@ -5,9 +5,9 @@
 
 use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Spanned;
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// One-based line and column, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +97,12 @@ fn headline(message: &str) -> String {
     let line = line
         .rsplit_once(" at line ")
         .map_or(line, |(before, _)| before);
-    line.trim_end_matches([':', ',', ' ']).to_owned()
+    // What the parser quotes may be a secret that stands in the wrong place.
+    let unquoted: Vec<&str> = line.split('`').step_by(2).map(str::trim).collect();
+    unquoted
+        .join(" … ")
+        .trim_end_matches([':', ',', ' ', '…'])
+        .to_owned()
 }
 
 fn position(location: serde_yaml::Location) -> Position {
@@ -184,7 +189,10 @@ pub(super) fn redact(text: &str) -> String {
         shown.truncate(end);
         shown.push('…');
     }
-    shown.chars().flat_map(char::escape_debug_unquoted).collect()
+    shown
+        .chars()
+        .flat_map(char::escape_debug_unquoted)
+        .collect()
 }
 
 trait EscapeControls {
@@ -290,10 +298,7 @@ mod tests {
         let root = parse("a: 1\nb:\n  - x: yes\n    x: true\n  - 007\na: two\n").expect("yaml");
         let entries = root.entries().expect("map");
         let keys: Vec<_> = entries.iter().map(|e| (e.key.as_str(), e.at)).collect();
-        assert_eq!(
-            keys,
-            [("a", at(1, 1)), ("b", at(2, 1)), ("a", at(6, 1))]
-        );
+        assert_eq!(keys, [("a", at(1, 1)), ("b", at(2, 1)), ("a", at(6, 1))]);
         assert_eq!(entries[2].node.at, at(6, 4));
         let items = entries[1].node.items().expect("list");
         let inner = items[0].entries().expect("map");
@@ -306,7 +311,13 @@ mod tests {
     #[test]
     fn an_empty_file_is_an_empty_map() {
         for text in ["", "# nothing\n", "---\n"] {
-            assert!(parse(text).expect("yaml").entries().expect("map").is_empty());
+            assert!(
+                parse(text)
+                    .expect("yaml")
+                    .entries()
+                    .expect("map")
+                    .is_empty()
+            );
         }
     }
 

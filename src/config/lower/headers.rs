@@ -23,10 +23,15 @@ pub(super) fn folded(name: &str) -> String {
 fn guarded(name: &str, direction: Direction) -> Option<&'static str> {
     let name = folded(name);
     match name.as_str() {
-        "connection" | "keep-alive" | "proxy-authenticate" | "proxy-authorization"
-        | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" => {
-            Some("it belongs to one connection, not to the message")
-        }
+        "connection"
+        | "keep-alive"
+        | "proxy-authenticate"
+        | "proxy-authorization"
+        | "proxy-connection"
+        | "te"
+        | "trailer"
+        | "transfer-encoding"
+        | "upgrade" => Some("it belongs to one connection, not to the message"),
         "content-length" => Some("it says where the message ends"),
         "x-request-id" => Some("the gateway sets it"),
         _ if direction == Direction::Response => None,
@@ -34,9 +39,7 @@ fn guarded(name: &str, direction: Direction) -> Option<&'static str> {
         "authorization" => Some("`forward.authorization` decides about it"),
         "forwarded" => Some("the gateway says where a request came from"),
         _ if name.starts_with("x-auth-") => Some("it carries the identity that the gateway proved"),
-        _ if name.starts_with("x-forwarded-") => {
-            Some("the gateway says where a request came from")
-        }
+        _ if name.starts_with("x-forwarded-") => Some("the gateway says where a request came from"),
         _ => None,
     }
 }
@@ -60,7 +63,11 @@ fn place(named: &Named<'_>) -> (crate::config::tree::Position, String) {
     (named.at, named.spot.path.clone())
 }
 
-pub(super) fn edits(view: &View<'_>, direction: Direction, context: &mut Context<'_>) -> HeaderEdits {
+pub(super) fn edits(
+    view: &View<'_>,
+    direction: Direction,
+    context: &mut Context<'_>,
+) -> HeaderEdits {
     let mut edits = HeaderEdits::default();
     for named in view.named("set") {
         let Some(name) = allowed(named.name, place(&named), direction, context) else {
@@ -78,7 +85,10 @@ pub(super) fn edits(view: &View<'_>, direction: Direction, context: &mut Context
         };
         if edits.set.iter().any(|(set, _)| *set == name) {
             let fault = Fault::new(format!("{} is set and removed", spot.node.shown()));
-            context.problem(&spot, fault.hint("`set` replaces what was there; leave it out here"));
+            context.problem(
+                &spot,
+                fault.hint("`set` replaces what was there; leave it out here"),
+            );
         }
         edits.remove.push(name);
     }

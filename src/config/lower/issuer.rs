@@ -34,7 +34,10 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
         && view.flag("insecure")
     {
         let fault = Fault::new("tokens are believed on the word of a plain HTTP server");
-        context.warning(&spot, fault.hint("use https wherever the network is not yours alone"));
+        context.warning(
+            &spot,
+            fault.hint("use https wherever the network is not yours alone"),
+        );
     }
     if let Some(spot) = view.get("unmarked")
         && view.text("unmarked").as_deref() == Some("allow")
@@ -72,7 +75,9 @@ fn keys_from(view: &View<'_>, context: &mut Context<'_>) -> KeysFrom {
         let text = spot.text();
         return match text.strip_prefix("file:") {
             Some(path) => {
-                context.readable(&spot, path.as_ref());
+                if path.starts_with('/') {
+                    context.readable(&spot, path.as_ref());
+                }
                 KeysFrom::File(path.into())
             }
             None => KeysFrom::Url(text),
@@ -139,15 +144,19 @@ fn algorithms(view: &View<'_>, context: &mut Context<'_>) -> Vec<Algorithm> {
         let names = || Algorithm::ALL.into_iter().map(Algorithm::name);
         let fault = match name.to_ascii_uppercase().as_str() {
             "NONE" => Fault::new(format!("{shown} would believe tokens that nobody signed")),
-            "HS256" | "HS384" | "HS512" => {
-                Fault::new(format!("{shown} is symmetric: whoever can verify such a token can make one"))
-                    .hint("let the issuer sign with an asymmetric algorithm, such as RS256")
-            }
+            "HS256" | "HS384" | "HS512" => Fault::new(format!(
+                "{shown} is symmetric: whoever can verify such a token can make one"
+            ))
+            .hint("let the issuer sign with an asymmetric algorithm, such as RS256"),
+            "ES512" | "ES256K" => Fault::new(format!("{shown} is no algorithm that we verify"))
+                .hint("let the issuer sign with ES256 or ES384"),
             _ => {
                 let fault = Fault::new(format!("{shown} is no algorithm that we verify"));
                 match nearest(&name, names()) {
                     Some(meant) => fault.hint(format!("did you mean `{meant}`?")),
-                    None => fault.hint(format!("one of {}", names().collect::<Vec<_>>().join(", "))),
+                    None => {
+                        fault.hint(format!("one of {}", names().collect::<Vec<_>>().join(", ")))
+                    }
                 }
             }
         };
@@ -172,7 +181,10 @@ fn token_types(view: &View<'_>, context: &mut Context<'_>) -> Vec<String> {
             .map_or(lower.clone(), str::to_owned)
     };
     for spot in view.items("token_types") {
-        if matches!(plain(&spot.text()).as_str(), "logout+jwt" | "dpop+jwt" | "secevent+jwt") {
+        if matches!(
+            plain(&spot.text()).as_str(),
+            "logout+jwt" | "dpop+jwt" | "secevent+jwt"
+        ) {
             let fault = Fault::new(format!("{} is no access token", spot.node.shown()));
             context.problem(&spot, fault.hint("write `[JWT, at+jwt]`"));
         }
@@ -189,7 +201,10 @@ fn leeway(view: &View<'_>, context: &mut Context<'_>) -> Duration {
         && leeway > Duration::from_secs(60)
     {
         let fault = Fault::new(format!("{} is more than 60s", spot.node.shown()));
-        context.problem(&spot, fault.hint("set the clocks instead: expired tokens live on for the leeway"));
+        context.problem(
+            &spot,
+            fault.hint("set the clocks instead: expired tokens live on for the leeway"),
+        );
     }
     leeway
 }
@@ -200,7 +215,10 @@ fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
             && (1..1000).contains(&view.duration(key).as_millis())
         {
             let fault = Fault::new(format!("{} is less than 1s", spot.node.shown()));
-            context.problem(&spot, fault.hint("the issuer would be asked too often; write `1s` or more"));
+            context.problem(
+                &spot,
+                fault.hint("the issuer would be asked too often; write `1s` or more"),
+            );
         }
     }
     let plan = KeysPlan {
@@ -209,11 +227,16 @@ fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
         max_stale: view.duration("max_stale"),
         timeout: view.duration("timeout"),
     };
-    if plan.max_stale < plan.refresh {
+    if plan.max_stale < plan.refresh && !plan.max_stale.is_zero() {
         let spot = view.get("max_stale").or_else(|| view.get("refresh"));
         if let Some(spot) = spot {
-            let fault = Fault::new("keys would be too old before they are refreshed: `max_stale` is less than `refresh`");
-            context.problem(&spot, fault.hint("make `max_stale` several times `refresh`"));
+            let fault = Fault::new(
+                "keys would be too old before they are refreshed: `max_stale` is less than `refresh`",
+            );
+            context.problem(
+                &spot,
+                fault.hint("make `max_stale` several times `refresh`"),
+            );
         }
     }
     plan

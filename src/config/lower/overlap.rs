@@ -7,7 +7,13 @@ use crate::config::view::View;
 use super::Context;
 
 /// What decides which routes compete: two with the same condition differ by method alone.
-type Condition = (Option<String>, String, bool, Vec<(String, String)>, Vec<(String, String)>);
+type Condition = (
+    Option<String>,
+    String,
+    bool,
+    Vec<(String, String)>,
+    Vec<(String, String)>,
+);
 
 /// A route as far as it matters here.
 pub(super) struct Claim<'a> {

@@ -135,7 +135,11 @@ pub(super) fn limits(view: &View<'_>, context: &mut Context<'_>) -> Limits {
             contradiction(&spot, bound, context);
         }
     };
-    larger("token_bytes", "header_bytes", limits.token_bytes > limits.header_bytes);
+    larger(
+        "token_bytes",
+        "header_bytes",
+        limits.token_bytes > limits.header_bytes,
+    );
     larger(
         "connections_per_source",
         "connections",
@@ -149,5 +153,8 @@ fn contradiction(spot: &Spot<'_>, bound: &str, context: &mut Context<'_>) {
         "{} is more than `limits.{bound}`, which holds first",
         spot.node.shown()
     ));
-    context.problem(spot, fault.hint(format!("lower it, or raise `limits.{bound}`")));
+    context.problem(
+        spot,
+        fault.hint(format!("lower it, or raise `limits.{bound}`")),
+    );
 }

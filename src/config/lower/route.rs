@@ -36,8 +36,14 @@ pub(super) fn routes(
         if let Some(spot) = view.get("name")
             && plans.iter().any(|other| other.name == plan.name)
         {
-            let fault = Fault::new(format!("{} is the name of another route", spot.node.shown()));
-            context.problem(&spot, fault.hint("names are labels in metrics and logs: choose another"));
+            let fault = Fault::new(format!(
+                "{} is the name of another route",
+                spot.node.shown()
+            ));
+            context.problem(
+                &spot,
+                fault.hint("names are labels in metrics and logs: choose another"),
+            );
         }
         if view.block("match").get("path").is_some() {
             competitors.push(Claim::new(view.clone(), &plan.name, &plan.matcher));
@@ -45,9 +51,7 @@ pub(super) fn routes(
         plans.push(plan);
     }
     overlap::check(&competitors, context);
-    let judged = views
-        .iter()
-        .any(|view| view.block("access").present());
+    let judged = views.iter().any(|view| view.block("access").present());
     if judged && issuers.is_empty() {
         let fault = Fault::new("is required: some route asks for a token")
             .hint("write `issuers: { keycloak: { issuer: …, audience: […] } }`");
@@ -82,9 +86,19 @@ fn route(
         forward_headers: headers::forwarded(&forward, context),
         rate_limit: rate_limit(&view.block("rate_limit")),
         timeout: view.duration("timeout"),
-        body_bytes: view.optional_size("body_bytes").unwrap_or(limits.body_bytes),
-        request_headers: headers::edits(&view.block("request_headers"), Direction::Request, context),
-        response_headers: headers::edits(&view.block("response_headers"), Direction::Response, context),
+        body_bytes: view
+            .optional_size("body_bytes")
+            .unwrap_or(limits.body_bytes),
+        request_headers: headers::edits(
+            &view.block("request_headers"),
+            Direction::Request,
+            context,
+        ),
+        response_headers: headers::edits(
+            &view.block("response_headers"),
+            Direction::Response,
+            context,
+        ),
         matcher,
     };
     if matches!(plan.access, Access::Public) {
@@ -97,8 +111,12 @@ fn matcher(view: &View<'_>, context: &mut Context<'_>) -> MatchPlan {
     let mut conditions = Vec::new();
     for named in view.named("headers") {
         if headers::folded(named.name) == "authorization" {
-            let fault = Fault::new("`authorization` is no condition: a token is judged, not compared");
-            context.problem_at((named.at, named.spot.path.clone()), fault.hint("write demands under `access`"));
+            let fault =
+                Fault::new("`authorization` is no condition: a token is judged, not compared");
+            context.problem_at(
+                (named.at, named.spot.path.clone()),
+                fault.hint("write demands under `access`"),
+            );
         }
         if let Ok(name) = HeaderName::from_bytes(named.name.as_bytes()) {
             conditions.push((name, named.spot.text()));
@@ -140,7 +158,10 @@ fn strip_prefix(view: &View<'_>, path: &str, context: &mut Context<'_>) -> Optio
                 "{} is not the beginning of `match.path`, segment by segment",
                 spot.node.shown()
             ));
-            context.problem(&spot, fault.hint(format!("write `{path}` or one of its parents")));
+            context.problem(
+                &spot,
+                fault.hint(format!("write `{path}` or one of its parents")),
+            );
         }
     }
     Some(prefix)
@@ -209,7 +230,10 @@ fn rate_limit(view: &View<'_>) -> Option<RateLimit> {
 /// What a public route cannot have, and what it should not.
 fn public(view: &View<'_>, plan: &RoutePlan, context: &mut Context<'_>) {
     if let Some(spot) = view.block("rate_limit").get("per")
-        && plan.rate_limit.as_ref().is_some_and(|limit| limit.per == RatePer::Client)
+        && plan
+            .rate_limit
+            .as_ref()
+            .is_some_and(|limit| limit.per == RatePer::Client)
     {
         let fault = Fault::new("a public route knows no client");
         context.problem(&spot, fault.hint("write `per: source`, or demand a token"));
@@ -226,6 +250,9 @@ fn public(view: &View<'_>, plan: &RoutePlan, context: &mut Context<'_>) {
             "everything beneath `{}` is open to everybody, with every method",
             plan.matcher.path
         ));
-        context.warning(&spot, fault.hint("write `exact: true` or `methods: [GET]` under `match`"));
+        context.warning(
+            &spot,
+            fault.hint("write `exact: true` or `methods: [GET]` under `match`"),
+        );
     }
 }

@@ -2,7 +2,10 @@
 
 use super::{Block, DURATION, FILE, Format, Kind, SIZE, URL, WORD, WORDS, key};
 
-const UNITS: Kind = Kind::Number { min: 1, max: 1_000_000 };
+const UNITS: Kind = Kind::Number {
+    min: 1,
+    max: 1_000_000,
+};
 
 pub(super) static ISSUER: Block = Block {
     name: "issuers.NAME",
@@ -54,10 +57,26 @@ static KEYS: Block = Block {
     doc: "Keys are fetched before they are needed and refreshed ahead of time.",
     keys: &[
         key("refresh", DURATION, "Time between two fetches, 1s or more.").default("5m"),
-        key("cooldown", DURATION, "Time after an unknown `kid` fetched the keys in which no other one does, 1s or more.").default("10s"),
-        key("max_stale", DURATION, "Age at which keys that could not be refreshed are no longer believed.").default("24h"),
+        key(
+            "cooldown",
+            DURATION,
+            "Time after an unknown `kid` fetched the keys in which no other one does, 1s or more.",
+        )
+        .default("10s"),
+        key(
+            "max_stale",
+            DURATION,
+            "Age at which keys that could not be refreshed are no longer believed.",
+        )
+        .default("24h"),
         key("timeout", DURATION, "Time for one fetch.").default("5s"),
-        key("snapshot", FILE, "File from which the last good keys survive a restart.").absent("off").later(),
+        key(
+            "snapshot",
+            FILE,
+            "File from which the last good keys survive a restart.",
+        )
+        .absent("off")
+        .later(),
     ],
     misplaced: &[],
 };
@@ -75,7 +94,12 @@ static NOT_BEFORE: Block = Block {
 static LOGOUT: Block = Block {
     name: "issuers.NAME.logout",
     doc: "Heard on the admin listener.",
-    keys: &[key("clients", WORDS, "Clients whose logout tokens are for this gateway.").required()],
+    keys: &[key(
+        "clients",
+        WORDS,
+        "Clients whose logout tokens are for this gateway.",
+    )
+    .required()],
     misplaced: &[],
 };
 
@@ -84,24 +108,43 @@ static INTROSPECTION: Block = Block {
     doc: "RFC 7662.",
     keys: &[
         key("client_id", WORD, "The gateway's own client at the issuer.").required(),
-        key("client_secret", Kind::Secret, "Its secret; not with `private_key_jwt`."),
-        key("private_key", Kind::Secret, "Its private key in PEM; only with `private_key_jwt`."),
+        key(
+            "client_secret",
+            Kind::Secret,
+            "Its secret; not with `private_key_jwt`.",
+        ),
+        key(
+            "private_key",
+            Kind::Secret,
+            "Its private key in PEM; only with `private_key_jwt`.",
+        ),
         key(
             "auth",
-            Kind::Word(&["client_secret_basic", "client_secret_post", "private_key_jwt"]),
+            Kind::Word(&[
+                "client_secret_basic",
+                "client_secret_post",
+                "private_key_jwt",
+            ]),
             "How the gateway proves itself to the issuer.",
         )
         .default("client_secret_basic"),
         key(
             "when",
-            Kind::List { of: &Kind::Word(&["opaque", "lightweight", "unknown_key", "keys_unavailable"]), min: 1 },
+            Kind::List {
+                of: &Kind::Word(&["opaque", "lightweight", "unknown_key", "keys_unavailable"]),
+                min: 1,
+            },
             "What makes the gateway ask.",
         )
         .default("[opaque, lightweight]"),
         key("timeout", DURATION, "Time for one answer.").default("2s"),
         key("max_in_flight", UNITS, "Questions at the same time.").default("64"),
         key("cache", Kind::Block(&CACHE), "Answers that are kept."),
-        key("breaker", Kind::Block(&BREAKER), "Stops asking an issuer that does not answer."),
+        key(
+            "breaker",
+            Kind::Block(&BREAKER),
+            "Stops asking an issuer that does not answer.",
+        ),
     ],
     misplaced: &[],
 };

@@ -4,9 +4,18 @@ use super::{Block, DURATION, Format, Kind, SIZE, WORD, WORDS, key};
 
 const NAME: Kind = Kind::Scalar(Format::Name);
 const NAMES: Kind = Kind::List { of: &NAME, min: 1 };
-const SCOPES: Kind = Kind::List { of: &Kind::Scalar(Format::Scope), min: 1 };
-const METHODS: Kind = Kind::List { of: &Kind::Scalar(Format::Method), min: 1 };
-const HEADER_NAMES: Kind = Kind::List { of: &Kind::Scalar(Format::HeaderName), min: 1 };
+const SCOPES: Kind = Kind::List {
+    of: &Kind::Scalar(Format::Scope),
+    min: 1,
+};
+const METHODS: Kind = Kind::List {
+    of: &Kind::Scalar(Format::Method),
+    min: 1,
+};
+const HEADER_NAMES: Kind = Kind::List {
+    of: &Kind::Scalar(Format::HeaderName),
+    min: 1,
+};
 
 pub(super) static ROUTE: Block = Block {
     name: "routes[]",
@@ -14,11 +23,26 @@ pub(super) static ROUTE: Block = Block {
     keys: &[
         key("name", NAME, "Unique; a label in metrics and logs.").required(),
         key("match", Kind::Block(&MATCH), "Which requests it takes.").required(),
-        key("strip_prefix", Kind::Scalar(Format::RoutePath), "Beginning of the path that the upstream does not see."),
-        key("rewrite", Kind::Block(&REWRITE), "Another path for the upstream, by a pattern; not with `strip_prefix`.").later(),
+        key(
+            "strip_prefix",
+            Kind::Scalar(Format::RoutePath),
+            "Beginning of the path that the upstream does not see.",
+        ),
+        key(
+            "rewrite",
+            Kind::Block(&REWRITE),
+            "Another path for the upstream, by a pattern; not with `strip_prefix`.",
+        )
+        .later(),
         key(
             "upstream",
-            Kind::OneOf(&[NAME, Kind::Later(&Kind::List { of: &Kind::Block(&SHARE), min: 1 })]),
+            Kind::OneOf(&[
+                NAME,
+                Kind::Later(&Kind::List {
+                    of: &Kind::Block(&SHARE),
+                    min: 1,
+                }),
+            ]),
             "Name of the upstream, or a split over several.",
         )
         .required(),
@@ -28,15 +52,64 @@ pub(super) static ROUTE: Block = Block {
             "Who may use it: `public` is everybody, `{}` every valid token of every issuer.",
         )
         .required(),
-        key("forward", Kind::Block(&FORWARD), "What of the token the upstream sees besides the `X-Auth-*` headers."),
-        key("allow_target", Kind::List { of: &Kind::Word(&["encoded_slash"]), min: 1 }, "Forms of a target that are otherwise refused.").later(),
-        key("upgrade", Kind::List { of: &Kind::Word(&["websocket"]), min: 1 }, "Protocols that a request may switch to.").later(),
-        key("rate_limit", Kind::Block(&RATE_LIMIT), "How often one client may call; more is 429.").absent("off"),
-        key("timeout", DURATION, "Time from the request's head to the end of the response; then 504.").default("30s"),
-        key("body_bytes", SIZE, "Bytes of a request's body; more is 413.").absent("`limits.body_bytes`"),
-        key("request_headers", Kind::Block(&EDITS), "Headers changed on the way to the upstream."),
-        key("response_headers", Kind::Block(&EDITS), "Headers changed on the way back."),
-        key("cors", Kind::Block(&CORS), "Cross-origin requests of browsers.").absent("off").later(),
+        key(
+            "forward",
+            Kind::Block(&FORWARD),
+            "What of the token the upstream sees besides the `X-Auth-*` headers.",
+        ),
+        key(
+            "allow_target",
+            Kind::List {
+                of: &Kind::Word(&["encoded_slash"]),
+                min: 1,
+            },
+            "Forms of a target that are otherwise refused.",
+        )
+        .later(),
+        key(
+            "upgrade",
+            Kind::List {
+                of: &Kind::Word(&["websocket"]),
+                min: 1,
+            },
+            "Protocols that a request may switch to.",
+        )
+        .later(),
+        key(
+            "rate_limit",
+            Kind::Block(&RATE_LIMIT),
+            "How often one client may call; more is 429.",
+        )
+        .absent("off"),
+        key(
+            "timeout",
+            DURATION,
+            "Time from the request's head to the end of the response; then 504.",
+        )
+        .default("30s"),
+        key(
+            "body_bytes",
+            SIZE,
+            "Bytes of a request's body; more is 413.",
+        )
+        .absent("`limits.body_bytes`"),
+        key(
+            "request_headers",
+            Kind::Block(&EDITS),
+            "Headers changed on the way to the upstream.",
+        ),
+        key(
+            "response_headers",
+            Kind::Block(&EDITS),
+            "Headers changed on the way back.",
+        ),
+        key(
+            "cors",
+            Kind::Block(&CORS),
+            "Cross-origin requests of browsers.",
+        )
+        .absent("off")
+        .later(),
     ],
     misplaced: &[
         ("path", "it belongs under `match`"),
@@ -52,19 +125,42 @@ static MATCH: Block = Block {
     name: "routes[].match",
     doc: "All conditions that are written must hold.",
     keys: &[
-        key("host", Kind::Scalar(Format::Host), "Name in `Host`, without port; `*.example.com` is every name below it.").absent("any"),
-        key("path", Kind::Scalar(Format::RoutePath), "Covers itself and everything beneath it on segment boundaries.").required(),
+        key(
+            "host",
+            Kind::Scalar(Format::Host),
+            "Name in `Host`, without port; `*.example.com` is every name below it.",
+        )
+        .absent("any"),
+        key(
+            "path",
+            Kind::Scalar(Format::RoutePath),
+            "Covers itself and everything beneath it on segment boundaries.",
+        )
+        .required(),
         key("exact", Kind::Flag, "Narrows `path` to itself.").default("false"),
-        key("methods", METHODS, "Methods; `GET` brings `HEAD` with it. Any other on a known path is 405.").absent("any"),
+        key(
+            "methods",
+            METHODS,
+            "Methods; `GET` brings `HEAD` with it. Any other on a known path is 405.",
+        )
+        .absent("any"),
         key(
             "headers",
-            Kind::Map { key: Format::HeaderName, value: &Kind::Scalar(Format::HeaderValue), min: 1 },
+            Kind::Map {
+                key: Format::HeaderName,
+                value: &Kind::Scalar(Format::HeaderValue),
+                min: 1,
+            },
             "Headers that must have these values.",
         )
         .absent("any"),
         key(
             "query",
-            Kind::Map { key: Format::Word, value: &Kind::Scalar(Format::Text), min: 1 },
+            Kind::Map {
+                key: Format::Word,
+                value: &Kind::Scalar(Format::Text),
+                min: 1,
+            },
             "Query parameters that must have these values.",
         )
         .absent("any"),
@@ -79,8 +175,18 @@ static REWRITE: Block = Block {
     name: "routes[].rewrite",
     doc: "A regular expression and its replacement.",
     keys: &[
-        key("pattern", Kind::Scalar(Format::Template), "Must match the whole path.").required(),
-        key("to", Kind::Scalar(Format::Template), "The path that is sent; `${name}` is a group of the pattern.").required(),
+        key(
+            "pattern",
+            Kind::Scalar(Format::Template),
+            "Must match the whole path.",
+        )
+        .required(),
+        key(
+            "to",
+            Kind::Scalar(Format::Template),
+            "The path that is sent; `${name}` is a group of the pattern.",
+        )
+        .required(),
     ],
     misplaced: &[],
 };
@@ -90,7 +196,12 @@ static SHARE: Block = Block {
     doc: "One part of a split.",
     keys: &[
         key("name", NAME, "Name of the upstream.").required(),
-        key("weight", Kind::Number { min: 1, max: 1000 }, "Its share, compared with the others' weights.").default("1"),
+        key(
+            "weight",
+            Kind::Number { min: 1, max: 1000 },
+            "Its share, compared with the others' weights.",
+        )
+        .default("1"),
     ],
     misplaced: &[],
 };
@@ -99,7 +210,12 @@ static ACCESS: Block = Block {
     name: "routes[].access",
     doc: "Every demand that is written must be met; `{}` demands a valid token and nothing else.",
     keys: &[
-        key("issuers", NAMES, "Names of the issuers whose tokens are taken.").absent("all"),
+        key(
+            "issuers",
+            NAMES,
+            "Names of the issuers whose tokens are taken.",
+        )
+        .absent("all"),
         key("clients", WORDS, "Clients (`azp`), any of them.").absent("any"),
         key("scopes", SCOPES, "Scopes, all of them."),
         key("any_scope", SCOPES, "Scopes, any of them."),
@@ -107,7 +223,11 @@ static ACCESS: Block = Block {
         key("any_realm_role", WORDS, "Realm roles, any of them."),
         key(
             "client_roles",
-            Kind::Map { key: Format::Word, value: &WORDS, min: 1 },
+            Kind::Map {
+                key: Format::Word,
+                value: &WORDS,
+                min: 1,
+            },
             "Roles by the client that owns them, all of them.",
         ),
         key(
@@ -119,10 +239,16 @@ static ACCESS: Block = Block {
         .later(),
     ],
     misplaced: &[
-        ("public", "a public route has no demands: write `access: public`"),
+        (
+            "public",
+            "a public route has no demands: write `access: public`",
+        ),
         ("roles", "write `realm_roles`, or `client_roles` by client"),
         ("scope", "the key is called `scopes` and takes a list"),
-        ("audience", "the audience is the issuer's: `issuers.NAME.audience`"),
+        (
+            "audience",
+            "the audience is the issuer's: `issuers.NAME.audience`",
+        ),
     ],
 };
 
@@ -137,10 +263,19 @@ static FORWARD: Block = Block {
     name: "routes[].forward",
     doc: "A header named here is taken from no caller, on any route.",
     keys: &[
-        key("authorization", Kind::Word(&["drop", "keep"]), "Whether the upstream sees the token itself.").default("drop"),
+        key(
+            "authorization",
+            Kind::Word(&["drop", "keep"]),
+            "Whether the upstream sees the token itself.",
+        )
+        .default("drop"),
         key(
             "headers",
-            Kind::Map { key: Format::HeaderName, value: &Kind::Scalar(Format::JsonPointer), min: 1 },
+            Kind::Map {
+                key: Format::HeaderName,
+                value: &Kind::Scalar(Format::JsonPointer),
+                min: 1,
+            },
             "Header and the claim it carries, as a JSON pointer (RFC 6901) such as `/customer_id`.",
         ),
     ],
@@ -151,10 +286,31 @@ static RATE_LIMIT: Block = Block {
     name: "routes[].rate_limit",
     doc: "A bucket that holds `burst` and gains `requests` every `every`.",
     keys: &[
-        key("per", Kind::Word(&["client", "source"]), "Whose requests are counted together: the token's client, or the caller's address.").required(),
-        key("requests", Kind::Number { min: 1, max: 10_000_000 }, "Requests gained.").required(),
+        key(
+            "per",
+            Kind::Word(&["client", "source"]),
+            "Whose requests are counted together: the token's client, or the caller's address.",
+        )
+        .required(),
+        key(
+            "requests",
+            Kind::Number {
+                min: 1,
+                max: 10_000_000,
+            },
+            "Requests gained.",
+        )
+        .required(),
         key("every", DURATION, "In this time.").default("1s"),
-        key("burst", Kind::Number { min: 1, max: 10_000_000 }, "Requests at once.").absent("`requests`"),
+        key(
+            "burst",
+            Kind::Number {
+                min: 1,
+                max: 10_000_000,
+            },
+            "Requests at once.",
+        )
+        .absent("`requests`"),
     ],
     misplaced: &[],
 };
@@ -165,7 +321,11 @@ static EDITS: Block = Block {
     keys: &[
         key(
             "set",
-            Kind::Map { key: Format::HeaderName, value: &Kind::Scalar(Format::HeaderValue), min: 1 },
+            Kind::Map {
+                key: Format::HeaderName,
+                value: &Kind::Scalar(Format::HeaderValue),
+                min: 1,
+            },
             "Headers that get these values, whatever they had.",
         ),
         key("remove", HEADER_NAMES, "Headers that are taken away."),
@@ -177,10 +337,20 @@ static CORS: Block = Block {
     name: "routes[].cors",
     doc: "Answered by the gateway.",
     keys: &[
-        key("origins", Kind::List { of: &WORD, min: 1 }, "Origins that may call.").required(),
+        key(
+            "origins",
+            Kind::List { of: &WORD, min: 1 },
+            "Origins that may call.",
+        )
+        .required(),
         key("methods", METHODS, "Methods that they may use.").absent("those of `match`"),
         key("headers", HEADER_NAMES, "Headers that they may send."),
-        key("max_age", DURATION, "Time that a browser may keep the answer.").absent("the browser's own"),
+        key(
+            "max_age",
+            DURATION,
+            "Time that a browser may keep the answer.",
+        )
+        .absent("the browser's own"),
     ],
     misplaced: &[],
 };

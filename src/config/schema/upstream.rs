@@ -2,7 +2,10 @@
 
 use super::{Block, DURATION, FILE, Format, Kind, WORD, key};
 
-const UNITS: Kind = Kind::Number { min: 1, max: 1_000_000 };
+const UNITS: Kind = Kind::Number {
+    min: 1,
+    max: 1_000_000,
+};
 const PERCENT: Kind = Kind::Scalar(Format::Percent);
 
 pub(super) static UPSTREAM: Block = Block {
@@ -11,27 +14,84 @@ pub(super) static UPSTREAM: Block = Block {
     keys: &[
         key(
             "peers",
-            Kind::List { of: &Kind::OneOf(&[Kind::Scalar(Format::Peer), Kind::Block(&PEER)]), min: 1 },
+            Kind::List {
+                of: &Kind::OneOf(&[Kind::Scalar(Format::Peer), Kind::Block(&PEER)]),
+                min: 1,
+            },
             "Addresses `host:port`, or maps with a weight. A name is looked up when the gateway starts.",
         ),
-        key("dns", Kind::Scalar(Format::Peer), "A name `host:port` whose addresses are the peers, looked up again and again.").later(),
-        key("balance", Kind::Word(&["round_robin", "least_request", "random", "hash"]), "Which peer is next.")
-            .default("round_robin")
-            .later(),
-        key("health", Kind::Block(&HEALTH), "Asks each peer whether it is well.").absent("off").later(),
-        key("outlier", Kind::Block(&OUTLIER), "Leaves out a peer that keeps failing.").absent("off").later(),
-        key("breaker", Kind::Block(&BREAKER), "Keeps an overloaded upstream from more.").absent("off"),
-        key("fallback", Kind::Block(&FALLBACK), "What is answered while the breaker is open.").absent("the problem body").later(),
-        key("timeouts", Kind::Block(&TIMEOUTS), "How long each step may take."),
-        key("retries", Kind::Block(&RETRIES), "What is tried again; never after response bytes."),
-        key("tls", Kind::Block(&TLS), "TLS to the peers, their name always checked.").absent("plain"),
-        key("http", Kind::Number { min: 1, max: 2 }, "Version of HTTP to the peers.").default("1").later(),
+        key(
+            "dns",
+            Kind::Scalar(Format::Peer),
+            "A name `host:port` whose addresses are the peers, looked up again and again.",
+        )
+        .later(),
+        key(
+            "balance",
+            Kind::Word(&["round_robin", "least_request", "random", "hash"]),
+            "Which peer is next.",
+        )
+        .default("round_robin")
+        .later(),
+        key(
+            "health",
+            Kind::Block(&HEALTH),
+            "Asks each peer whether it is well.",
+        )
+        .absent("off")
+        .later(),
+        key(
+            "outlier",
+            Kind::Block(&OUTLIER),
+            "Leaves out a peer that keeps failing.",
+        )
+        .absent("off")
+        .later(),
+        key(
+            "breaker",
+            Kind::Block(&BREAKER),
+            "Keeps an overloaded upstream from more.",
+        )
+        .absent("off"),
+        key(
+            "fallback",
+            Kind::Block(&FALLBACK),
+            "What is answered while the breaker is open.",
+        )
+        .absent("the problem body")
+        .later(),
+        key(
+            "timeouts",
+            Kind::Block(&TIMEOUTS),
+            "How long each step may take.",
+        ),
+        key(
+            "retries",
+            Kind::Block(&RETRIES),
+            "What is tried again; never after response bytes.",
+        ),
+        key(
+            "tls",
+            Kind::Block(&TLS),
+            "TLS to the peers, their name always checked.",
+        )
+        .absent("plain"),
+        key(
+            "http",
+            Kind::Number { min: 1, max: 2 },
+            "Version of HTTP to the peers.",
+        )
+        .default("1")
+        .later(),
     ],
     misplaced: &[
         ("servers", "the key is called `peers`"),
         ("address", "write `peers: [host:port]`"),
         ("url", "write `peers: [host:port]`, and `tls` for https"),
-        ("timeout", "the key is called `timeouts`: `{ connect: 1s, read: 30s }`"),
+        (
+            "timeout",
+            "the key is called `timeouts`: `{ connect: 1s, read: 30s }`",
+        ),
     ],
 };
 
@@ -40,7 +100,12 @@ static PEER: Block = Block {
     doc: "A peer with a weight.",
     keys: &[
         key("address", Kind::Scalar(Format::Peer), "`host:port`.").required(),
-        key("weight", Kind::Number { min: 1, max: 1000 }, "Its share, compared with the others' weights.").default("1"),
+        key(
+            "weight",
+            Kind::Number { min: 1, max: 1000 },
+            "Its share, compared with the others' weights.",
+        )
+        .default("1"),
     ],
     misplaced: &[],
 };
@@ -49,10 +114,20 @@ static HEALTH: Block = Block {
     name: "upstreams.NAME.health",
     doc: "A 2xx is well.",
     keys: &[
-        key("path", Kind::Scalar(Format::RoutePath), "What is asked for.").required(),
+        key(
+            "path",
+            Kind::Scalar(Format::RoutePath),
+            "What is asked for.",
+        )
+        .required(),
         key("interval", DURATION, "Time between two questions.").default("5s"),
         key("timeout", DURATION, "Time for an answer.").default("1s"),
-        key("healthy", UNITS, "Good answers in a row that bring a peer back.").default("2"),
+        key(
+            "healthy",
+            UNITS,
+            "Good answers in a row that bring a peer back.",
+        )
+        .default("2"),
         key("unhealthy", UNITS, "Bad answers in a row that take it out.").default("3"),
     ],
     misplaced: &[],
@@ -72,11 +147,24 @@ static BREAKER: Block = Block {
     name: "upstreams.NAME.breaker",
     doc: "Each part alone is allowed.",
     keys: &[
-        key("max_in_flight", UNITS, "Requests at the same time; more are 503.").absent("no bound"),
-        key("window", UNITS, "Requests that are looked back on.").absent("off").later(),
-        key("failure_rate", PERCENT, "Share of failures that opens it.").absent("off").later(),
-        key("open", DURATION, "Time until it tries again.").absent("off").later(),
-        key("half_open", UNITS, "Requests of that try.").absent("off").later(),
+        key(
+            "max_in_flight",
+            UNITS,
+            "Requests at the same time; more are 503.",
+        )
+        .absent("no bound"),
+        key("window", UNITS, "Requests that are looked back on.")
+            .absent("off")
+            .later(),
+        key("failure_rate", PERCENT, "Share of failures that opens it.")
+            .absent("off")
+            .later(),
+        key("open", DURATION, "Time until it tries again.")
+            .absent("off")
+            .later(),
+        key("half_open", UNITS, "Requests of that try.")
+            .absent("off")
+            .later(),
     ],
     misplaced: &[],
 };
@@ -95,9 +183,24 @@ static TIMEOUTS: Block = Block {
     name: "upstreams.NAME.timeouts",
     doc: "Never unlimited.",
     keys: &[
-        key("connect", DURATION, "Time to connect, TLS included; then the next peer is tried.").default("1s"),
-        key("read", DURATION, "Time that a peer may stay silent; then 504.").default("30s"),
-        key("write", DURATION, "Time that a peer may leave our request unread; then 504.").default("10s"),
+        key(
+            "connect",
+            DURATION,
+            "Time to connect, TLS included; then the next peer is tried.",
+        )
+        .default("1s"),
+        key(
+            "read",
+            DURATION,
+            "Time that a peer may stay silent; then 504.",
+        )
+        .default("30s"),
+        key(
+            "write",
+            DURATION,
+            "Time that a peer may leave our request unread; then 504.",
+        )
+        .default("10s"),
         key("idle", DURATION, "Time that an unused connection is kept.").default("15s"),
     ],
     misplaced: &[],
@@ -107,7 +210,12 @@ static RETRIES: Block = Block {
     name: "upstreams.NAME.retries",
     doc: "A request is tried on the next peer.",
     keys: &[
-        key("attempts", Kind::Number { min: 1, max: 5 }, "Attempts, the first included.").default("2"),
+        key(
+            "attempts",
+            Kind::Number { min: 1, max: 5 },
+            "Attempts, the first included.",
+        )
+        .default("2"),
         key(
             "when",
             Kind::List {
@@ -118,7 +226,13 @@ static RETRIES: Block = Block {
         )
         .default("[connect]")
         .later(),
-        key("budget", PERCENT, "Share of requests that may be tried again.").default("20%").later(),
+        key(
+            "budget",
+            PERCENT,
+            "Share of requests that may be tried again.",
+        )
+        .default("20%")
+        .later(),
         key("backoff", Kind::Block(&BACKOFF), "Pause before an attempt."),
     ],
     misplaced: &[],
@@ -128,8 +242,12 @@ static BACKOFF: Block = Block {
     name: "upstreams.NAME.retries.backoff",
     doc: "Doubles from attempt to attempt.",
     keys: &[
-        key("first", DURATION, "The first pause.").default("25ms").later(),
-        key("max", DURATION, "The longest one.").default("250ms").later(),
+        key("first", DURATION, "The first pause.")
+            .default("25ms")
+            .later(),
+        key("max", DURATION, "The longest one.")
+            .default("250ms")
+            .later(),
     ],
     misplaced: &[],
 };
@@ -138,9 +256,19 @@ static TLS: Block = Block {
     name: "upstreams.NAME.tls",
     doc: "PEM files.",
     keys: &[
-        key("server_name", WORD, "The name that the peers' certificates must carry.").required(),
+        key(
+            "server_name",
+            WORD,
+            "The name that the peers' certificates must carry.",
+        )
+        .required(),
         key("ca", FILE, "Path of the authorities that are believed.").absent("public authorities"),
-        key("certificate", FILE, "Path of our certificate, for peers that ask for one.").later(),
+        key(
+            "certificate",
+            FILE,
+            "Path of our certificate, for peers that ask for one.",
+        )
+        .later(),
         key("private_key", FILE, "Path of its private key.").later(),
     ],
     misplaced: &[],
