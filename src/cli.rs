@@ -19,7 +19,7 @@ pub const USAGE: u8 = 64;
 
 /// Edge gateway that is the OAuth 2.0 resource server in front of microservices.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", arg_required_else_help = true)]
+#[command(name = "portcullis", version, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -98,6 +98,22 @@ mod tests {
     fn the_arguments_are_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn bad_usage_is_64_and_help_is_an_answer() {
+        let code = |arguments: &[&str]| {
+            let error = Arguments::try_parse_from(arguments).expect_err("no command");
+            format!("{:?}", refuse(&error))
+        };
+        let success = format!("{:?}", ExitCode::SUCCESS);
+        let usage = format!("{:?}", ExitCode::from(USAGE));
+        assert_eq!(code(&["portcullis", "--help"]), success);
+        assert_eq!(code(&["portcullis", "check", "--help"]), success);
+        assert_eq!(code(&["portcullis", "--version"]), success);
+        assert_eq!(code(&["portcullis"]), usage);
+        assert_eq!(code(&["portcullis", "chek"]), usage);
+        assert_eq!(code(&["portcullis", "demo", "--gateway-port", "0"]), usage);
     }
 
     #[test]

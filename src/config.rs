@@ -12,6 +12,7 @@ pub mod secret;
 mod format;
 mod lower;
 mod schema;
+mod shape;
 mod summary;
 mod tree;
 mod view;
@@ -143,12 +144,16 @@ fn replace(node: &mut Node, written: &str, instead: &str) -> bool {
             *text = instead.to_owned();
             true
         }
-        Value::List(items) => items.iter_mut().fold(false, |found, item| {
-            replace(item, written, instead) || found
-        }),
-        Value::Map(entries) => entries.iter_mut().fold(false, |found, entry| {
-            replace(&mut entry.node, written, instead) || found
-        }),
+        // Counting looks at every value; `any` would stop at the first.
+        Value::List(items) => {
+            let found = items.iter_mut().map(|item| replace(item, written, instead));
+            found.filter(|found| *found).count() > 0
+        }
+        Value::Map(entries) => {
+            let nodes = entries.iter_mut().map(|entry| &mut entry.node);
+            let found = nodes.map(|node| replace(node, written, instead));
+            found.filter(|found| *found).count() > 0
+        }
         _ => false,
     }
 }

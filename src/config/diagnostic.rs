@@ -60,6 +60,8 @@ pub(super) struct Report {
     file: String,
     problems: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
+    /// Secrets that somebody wrote into the file: an alias can carry them into any other value.
+    exposed: Vec<String>,
 }
 
 impl Report {
@@ -68,6 +70,15 @@ impl Report {
             file: file.to_owned(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            exposed: Vec::new(),
+        }
+    }
+
+    /// Hides a text in every message.
+    pub(super) fn hide(&mut self, secret: &str) {
+        const WORTH_HIDING: usize = 4;
+        if secret.len() >= WORTH_HIDING {
+            self.exposed.push(secret.to_owned());
         }
     }
 
@@ -98,6 +109,12 @@ impl Report {
     pub(super) fn finish(mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
         self.problems.sort_by_key(|d| (d.line, d.column));
         self.warnings.sort_by_key(|d| (d.line, d.column));
+        for problem in self.problems.iter_mut().chain(&mut self.warnings) {
+            for secret in &self.exposed {
+                problem.message = problem.message.replace(secret, "***");
+                problem.hint = problem.hint.take().map(|hint| hint.replace(secret, "***"));
+            }
+        }
         if self.problems.is_empty() {
             Ok(self.warnings)
         } else {

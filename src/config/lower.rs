@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use super::Mode;
 use super::diagnostic::{Fault, Report, nearest};
 use super::environment::{self, Environment, Reference};
-use super::plan::Plan;
+use super::plan::{Plan, RoutePlan};
 use super::schema::ROOT;
 use super::secret::Secret;
 use super::tree::{Node, Position, redact};
@@ -47,6 +47,7 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
     let issuers = issuer::issuers(&file, context);
     let upstreams = upstream::upstreams(&file, context);
     let routes = route::routes(&file, &limits, &issuer_names, &upstream_names, context);
+    unused(&file, &routes, context);
     Plan {
         server,
         listeners,
@@ -56,6 +57,16 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
         upstreams,
         routes,
         access_log: file.block("access_log").flag("enabled"),
+    }
+}
+
+fn unused(file: &View<'_>, routes: &[RoutePlan], context: &mut Context<'_>) {
+    for (index, named) in file.named("upstreams").iter().enumerate() {
+        if !routes.iter().any(|route| route.upstream.0 == index) {
+            let fault =
+                Fault::new("no route leads here").hint("take it out, or name it in a route");
+            context.report.warning(named.at, &named.spot.path, fault);
+        }
     }
 }
 

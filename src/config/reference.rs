@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::schema::{self, Block, Format, Key, Kind, Presence, ROOT};
-use super::{tree, walk};
+use super::{shape, tree};
 
 const REFERENCE: &str = r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}";
 
@@ -183,6 +183,7 @@ fn section(out: &mut String, block: &Block) -> std::fmt::Result {
         let default = match key.presence {
             Presence::Required => "**required**".to_owned(),
             Presence::Default(text) => format!("`{text}`"),
+            Presence::Absent("none") if matches!(key.kind, Kind::Block(_)) => "its own".to_owned(),
             Presence::Absent(meaning) => meaning.to_owned(),
         };
         let later = match (key.later, key.presence) {
@@ -207,7 +208,7 @@ fn type_name(kind: &Kind) -> String {
         Kind::Map { key, value, .. } => {
             format!(
                 "map of {} to: {}",
-                bare(walk::name_of(*key)),
+                bare(shape::name_of(*key)),
                 type_name(value)
             )
         }
@@ -220,7 +221,7 @@ fn type_name(kind: &Kind) -> String {
             words.join(", ")
         }
         Kind::Secret => "secret".to_owned(),
-        Kind::Scalar(format) => bare(walk::name_of(*format)).to_owned(),
+        Kind::Scalar(format) => bare(shape::name_of(*format)).to_owned(),
     }
 }
 

@@ -97,7 +97,12 @@ fn headline(message: &str) -> String {
     let line = line
         .rsplit_once(" at line ")
         .map_or(line, |(before, _)| before);
-    line.trim_end_matches([':', ',', ' ']).to_owned()
+    // What the parser quotes may be a secret that stands in the wrong place.
+    let unquoted: Vec<&str> = line.split('`').step_by(2).map(str::trim).collect();
+    unquoted
+        .join(" … ")
+        .trim_end_matches([':', ',', ' ', '…'])
+        .to_owned()
 }
 
 fn position(location: serde_yaml::Location) -> Position {

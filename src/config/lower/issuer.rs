@@ -76,7 +76,9 @@ fn keys_from(view: &View<'_>, context: &mut Context<'_>) -> KeysFrom {
         let text = spot.text();
         return match text.strip_prefix("file:") {
             Some(path) => {
-                context.readable(&spot, path.as_ref());
+                if path.starts_with('/') {
+                    context.readable(&spot, path.as_ref());
+                }
                 KeysFrom::File(path.into())
             }
             None => KeysFrom::Url(text),
@@ -147,6 +149,8 @@ fn algorithms(view: &View<'_>, context: &mut Context<'_>) -> Vec<Algorithm> {
                 "{shown} is symmetric: whoever can verify such a token can make one"
             ))
             .hint("let the issuer sign with an asymmetric algorithm, such as RS256"),
+            "ES512" | "ES256K" => Fault::new(format!("{shown} is no algorithm that we verify"))
+                .hint("let the issuer sign with ES256 or ES384"),
             _ => {
                 let fault = Fault::new(format!("{shown} is no algorithm that we verify"));
                 match nearest(&name, names()) {
@@ -224,7 +228,7 @@ fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
         max_stale: view.duration("max_stale"),
         timeout: view.duration("timeout"),
     };
-    if plan.max_stale < plan.refresh {
+    if plan.max_stale < plan.refresh && !plan.max_stale.is_zero() {
         let spot = view.get("max_stale").or_else(|| view.get("refresh"));
         if let Some(spot) = spot {
             let fault = Fault::new(
