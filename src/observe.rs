@@ -4,3 +4,5 @@ pub mod access_log;
 pub mod admin;
 pub mod logger;
 pub mod metrics;
+pub mod redact;
+mod timestamp;

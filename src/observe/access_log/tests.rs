@@ -1,0 +1,201 @@
+use std::sync::mpsc;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Page {
+    fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        let lines = text.lines();
+        lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+}
+
+const RECORD: AccessRecord<'static> = AccessRecord {
+    unix_millis: 1_795_451_384_042,
+    request_id: "r-1",
+    trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+    route: Some("accounts-read"),
+    method: "GET",
+    path: Some("/eazybank/accounts/1"),
+    status: 200,
+    reason: None,
+    client: Some("callcenter"),
+    issuer: Some("keycloak"),
+    proof: Some("local"),
+    upstream: Some("accounts"),
+    peer: Some("10.0.0.1:8080"),
+    bytes_in: 0,
+    bytes_out: 512,
+    duration: Duration::from_micros(12_345),
+    upstream_duration: Some(Duration::from_micros(11_007)),
+};
+
+#[test]
+fn a_record_is_one_json_line_with_every_member() {
+    let page = Page::default();
+    let log = AccessLog::new(true, Box::new(page.clone()));
+    log.write(|| RECORD);
+    log.close();
+    let expected = json!({
+        "time": "2026-11-23T16:29:44.042Z",
+        "request_id": "r-1",
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "route": "accounts-read",
+        "method": "GET",
+        "path": "/eazybank/accounts/1",
+        "status": 200,
+        "reason": null,
+        "client": "callcenter",
+        "issuer": "keycloak",
+        "proof": "local",
+        "upstream": "accounts",
+        "peer": "10.0.0.1:8080",
+        "bytes_in": 0,
+        "bytes_out": 512,
+        "duration_ms": 12.345,
+        "upstream_ms": 11.007,
+    });
+    assert_eq!(page.lines(), [expected]);
+}
+
+#[test]
+fn hostile_values_stay_values() {
+    let page = Page::default();
+    let log = AccessLog::new(true, Box::new(page.clone()));
+    let hostile = "a\"b\\c\nd\re\tf\0g\x1b[2J\u{7f}\u{9b}h\u{2028}ü€😀\"}";
+    let record = AccessRecord {
+        path: Some(hostile),
+        client: Some(hostile),
+        method: hostile,
+        upstream_duration: None,
+        ..RECORD
+    };
+    log.write(|| record);
+    log.close();
+    let lines = page.lines();
+    assert_eq!(lines.len(), 1);
+    for member in ["path", "client", "method"] {
+        assert_eq!(lines[0][member], hostile);
+    }
+    assert!(lines[0]["upstream_ms"].is_null());
+    let raw = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    assert!(!raw.trim_end().chars().any(char::is_control));
+}
+
+#[test]
+fn a_token_in_the_path_and_a_long_path_are_cut() {
+    let page = Page::default();
+    let log = AccessLog::new(true, Box::new(page.clone()));
+    let path = format!(
+        "/a/eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.AAAA/{}",
+        "ü".repeat(2000)
+    );
+    let record = AccessRecord {
+        path: Some(&path),
+        request_id: "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.AAAA",
+        ..RECORD
+    };
+    log.write(|| record);
+    log.close();
+    let line = &page.lines()[0];
+    assert_eq!(line["request_id"], "***");
+    let path = line["path"].as_str().unwrap();
+    assert!(path.len() <= PATH && !path.contains("eyJ"), "{path}");
+}
+
+#[test]
+fn off_makes_no_record_and_no_thread() {
+    let log = AccessLog::new(false, Box::new(Page::default()));
+    log.write(|| panic!("not wanted"));
+    assert!(log.0.is_none());
+    log.close();
+}
+
+/// Does not write before it is told to.
+struct Stuck(mpsc::Receiver<()>, Page);
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = self.0.recv();
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_stuck_reader_costs_lines_not_time() {
+    let page = Page::default();
+    let (release, held) = mpsc::channel();
+    let log = AccessLog::new(true, Box::new(Stuck(held, page.clone())));
+    let asked = QUEUE as u64 * 3;
+    (0..asked).for_each(|_| log.write(|| RECORD));
+    let dropped = log.dropped();
+    assert!(dropped > 0 && dropped < asked, "{dropped}");
+    drop(release);
+    log.close();
+    assert_eq!(page.lines().len() as u64 + log.dropped(), asked);
+    log.write(|| RECORD);
+    assert_eq!(log.dropped(), dropped + 1);
+}
+
+#[test]
+fn an_output_that_takes_nothing_does_not_keep_the_process() {
+    let (release, held) = mpsc::channel();
+    let log = AccessLog::new(true, Box::new(Stuck(held, Page::default())));
+    log.write(|| RECORD);
+    log.close();
+    drop(release);
+}
+
+struct Broken;
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_broken_output_is_counted_and_harmless() {
+    let log = AccessLog::new(true, Box::new(Broken));
+    (0..10).for_each(|_| log.write(|| RECORD));
+    log.close();
+    assert_eq!(log.dropped(), 10);
+}
+
+#[test]
+fn many_threads_never_mix_their_lines() {
+    let page = Page::default();
+    let log = AccessLog::new(true, Box::new(page.clone()));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..500).for_each(|_| log.write(|| RECORD)));
+        }
+    });
+    log.close();
+    assert_eq!(page.lines().len() + log.dropped() as usize, 4000);
+}
