@@ -369,6 +369,26 @@ fn a_comma_in_a_role_is_no_second_role() {
     assert_eq!(all(&head, "x-auth-scope"), ["a,b c%25 %C3%BC"]);
 }
 
+/// Blanks around a field's value, and around a list's members, are none of it (RFC 9110 sections 5.5 and 5.6.1): a
+/// subject ` root` would arrive as `root`.
+#[test]
+fn a_blank_at_an_end_is_encoded() {
+    let head = Way {
+        principal: Some(Principal {
+            subject: Some(" root ".to_owned()),
+            client: " ".to_owned(),
+            realm_roles: words(&["USER", " ADMIN", "x  ", "a b"]),
+            ..claims(json!({"customer_id": "  c"}))
+        }),
+        ..Way::of(forwarding("x-customer", "/customer_id"))
+    }
+    .go();
+    assert_eq!(all(&head, "x-auth-subject"), ["%20root%20"]);
+    assert_eq!(all(&head, "x-auth-client"), ["%20"]);
+    assert_eq!(all(&head, "x-auth-roles"), ["USER,%20ADMIN,x %20,a b"]);
+    assert_eq!(all(&head, "x-customer"), ["%20 c"]);
+}
+
 #[test]
 fn a_claim_is_found_by_its_json_pointer() {
     let token = json!({
