@@ -50,9 +50,11 @@ pub fn request(
         head.remove_header("tracestate");
     }
     for name in &route.request_headers.remove {
+        strip::strip_other_spellings(head, name);
         head.remove_header(name);
     }
     for (name, value) in &route.request_headers.set {
+        strip::strip_other_spellings(head, name);
         head.insert_header(name.clone(), value.clone())?;
     }
     head.insert_header(X_FORWARDED_FOR, forwarded.source)?;

@@ -135,6 +135,10 @@ fn no_spelling_of_an_identity_header_passes_from_a_caller() {
         "x.auth.client",
         "x-auth.issuer",
         "x.auth_scope",
+        "x!auth!client",
+        "x~auth~client",
+        "x|auth'client",
+        "x-auth*client",
         "x-forwarded-user",
         "X_Forwarded_For",
         "x.forwarded.host",
@@ -143,6 +147,7 @@ fn no_spelling_of_an_identity_header_passes_from_a_caller() {
         "X-Customer",
         "x_customer",
         "X.Customer",
+        "x+customer",
     ] {
         let way = Way {
             others: vec![forwarding("x-customer", "/customer_id")],
@@ -644,12 +649,36 @@ fn a_route_edits_fields_but_never_ours() {
 }
 
 #[test]
+fn another_spelling_does_not_escape_a_routes_edits() {
+    let route = RoutePlan {
+        request_headers: HeaderEdits {
+            set: vec![(
+                HeaderName::from_static("x-edge"),
+                HeaderValue::from_static("one"),
+            )],
+            remove: vec![HeaderName::from_static("x-debug")],
+        },
+        ..accounts()
+    };
+    let head = Way::of(route)
+        .sends("X_Edge", "two")
+        .sends("X.Debug", "1")
+        .sends("X_Other", "kept")
+        .go();
+    assert_eq!(all(&head, "x-edge"), ["one"]);
+    assert!(all(&head, "x_edge").is_empty());
+    assert!(all(&head, "x.debug").is_empty());
+    assert_eq!(all(&head, "x_other"), ["kept"]);
+}
+
+#[test]
 fn a_response_loses_what_was_meant_for_us() {
     let mut head = ResponseHeader::build(200, None).unwrap();
     for (name, value) in [
         ("Keep-Alive", "timeout=5"),
         ("Proxy-Authenticate", "Basic"),
         ("Proxy-Connection", "close"),
+        ("Upgrade", "h2c"),
         ("X-Request-Id", "theirs"),
         ("X-Request-Id", "theirs too"),
         ("Server", "tomcat"),
@@ -676,6 +705,7 @@ fn a_response_loses_what_was_meant_for_us() {
         "keep-alive",
         "proxy-authenticate",
         "proxy-connection",
+        "upgrade",
         "x-powered-by",
     ] {
         assert!(all(name).is_empty(), "{name}");
