@@ -671,6 +671,18 @@ fn another_spelling_does_not_escape_a_routes_edits() {
     assert_eq!(all(&head, "x_other"), ["kept"]);
 }
 
+/// RFC 9113 section 8.2.3: HTTP/2 may split what HTTP/1 servers read as one field.
+#[test]
+fn split_cookies_are_sent_as_one_field() {
+    let head = Way::of(accounts())
+        .sends("cookie", "a=1")
+        .sends("cookie", "b=2; c=3")
+        .go();
+    assert_eq!(all(&head, "cookie"), ["a=1; b=2; c=3"]);
+    let head = Way::of(accounts()).sends("Cookie", "a=1; b=2").go();
+    assert_eq!(all(&head, "cookie"), ["a=1; b=2"]);
+}
+
 #[test]
 fn a_response_loses_what_was_meant_for_us() {
     let mut head = ResponseHeader::build(200, None).unwrap();
