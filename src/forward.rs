@@ -49,10 +49,13 @@ pub fn request(
     if trace.started_here() {
         head.remove_header("tracestate");
     }
+    join_cookies(head)?;
     for name in &route.request_headers.remove {
+        strip::strip_other_spellings(head, name);
         head.remove_header(name);
     }
     for (name, value) in &route.request_headers.set {
+        strip::strip_other_spellings(head, name);
         head.insert_header(name.clone(), value.clone())?;
     }
     head.insert_header(X_FORWARDED_FOR, forwarded.source)?;
@@ -133,6 +136,21 @@ impl Forwarded {
                 .unwrap_or(HeaderValue::from_static("unknown")),
         }
     }
+}
+
+/// HTTP/2 may split a `Cookie`, HTTP/1 may not (RFC 9113 section 8.2.3), and servers there read the first field only.
+fn join_cookies(head: &mut RequestHeader) -> pingora::Result<()> {
+    let mut crumbs = head.headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return Ok(());
+    }
+    let crumbs: Vec<&[u8]> = head
+        .headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    head.insert_header(header::COOKIE, crumbs.join(&b"; "[..]))
 }
 
 /// The path that was matched, after `strip_prefix`, in origin form.

@@ -71,11 +71,18 @@ fn joined(parts: &[String], separator: &str, in_list: bool) -> HeaderValue {
 }
 
 /// Percent-encodes everything but visible ASCII and blank, and `%` itself, so that no claim can break a field; `,`
-/// too where the value stands in a comma-separated list (contract section 5).
+/// too where the value stands in a comma-separated list (contract section 5). A blank at an end is encoded as well,
+/// because it would be lost on the way (RFC 9110 section 5.5) and ` root` arrive as `root`.
 pub fn percent_encode(text: &str, in_list: bool) -> String {
     let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        let kept = (0x20..=0x7e).contains(&byte) && byte != b'%' && !(in_list && byte == b',');
+    let last = text.len().saturating_sub(1);
+    for (at, byte) in text.bytes().enumerate() {
+        let kept = match byte {
+            b' ' => at != 0 && at != last,
+            b'%' => false,
+            b',' => !in_list,
+            _ => byte.is_ascii_graphic(),
+        };
         if kept {
             encoded.push(char::from(byte));
         } else {

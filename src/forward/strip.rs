@@ -21,11 +21,12 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// `connection` and `transfer-encoding` are Pingora's to write.
-pub(super) const HOP_BY_HOP_OF_RESPONSES: [&str; 4] = [
+pub(super) const HOP_BY_HOP_OF_RESPONSES: [&str; 5] = [
     "keep-alive",
     "proxy-authenticate",
     "proxy-connection",
     "proxy-authentication-info",
+    "upgrade",
 ];
 
 /// Fields that some servers believe about a request's origin or target.
@@ -47,7 +48,7 @@ const FORGEABLE: [&str; 12] = [
 /// Knows every name that is removed from every request, public routes included.
 #[derive(Debug)]
 pub struct Stripper {
-    /// Lower case, with `-` for `_` and `.`.
+    /// As [`canonical`] writes them.
     names: HashSet<String>,
 }
 
@@ -81,10 +82,8 @@ impl Stripper {
         }
     }
 
-    /// Many servers read `_` and `.` in a field's name as `-`: CGI and its heirs.
     fn forbids(&self, name: &str) -> bool {
-        let plain = !name.bytes().any(|b| matches!(b, b'_' | b'.'));
-        if plain {
+        if is_plain(name) {
             self.names.contains(name) || is_ours(name)
         } else {
             let name = canonical(name);
@@ -93,12 +92,7 @@ impl Stripper {
                 || is_ours(&name)
                 || matches!(
                     name.as_str(),
-                    "authorization"
-                        | "content-length"
-                        | "transfer-encoding"
-                        | "host"
-                        | "x-request-id"
-                        | "traceparent"
+                    "content-length" | "transfer-encoding" | "x-request-id"
                 )
         }
     }
@@ -108,6 +102,33 @@ fn is_ours(name: &str) -> bool {
     name.starts_with("x-auth-") || name.starts_with("x-forwarded-")
 }
 
+/// Removes the other spellings of a field that a route sets or removes.
+pub(super) fn strip_other_spellings(head: &mut RequestHeader, of: &HeaderName) {
+    let wanted = canonical(of.as_str());
+    let doomed: Vec<HeaderName> = head
+        .headers
+        .keys()
+        .filter(|name| *name != of && canonical(name.as_str()) == wanted)
+        .cloned()
+        .collect();
+    for name in &doomed {
+        head.remove_header(name);
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// Many servers read `_` and `.` in a field's name as `-`, and some every other sign: CGI and its heirs.
 fn canonical(name: &str) -> String {
-    name.to_ascii_lowercase().replace(['_', '.'], "-")
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect()
 }
