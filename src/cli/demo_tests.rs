@@ -110,7 +110,9 @@ fn readiness_is_read_from_the_admin_listener() {
                 request.push(byte[0]);
             }
             assert!(request.starts_with(b"GET /readyz HTTP/1.1\r\n"));
-            write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").unwrap();
+            // In one piece: the caller hangs up when it has the status.
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
         }
     });
     assert_eq!(readyz(port).unwrap(), 503);
