@@ -251,13 +251,17 @@ async fn token_endpoint(
     let Some(endpoint) = member("token_endpoint") else {
         return fail(format!("{url} names no token_endpoint"));
     };
-    // A document fetched under TLS must not send the secret over an open line.
-    if url.starts_with("https://") && !endpoint.starts_with("https://") {
+    if downgrades(&url, endpoint) {
         return fail(format!(
             "{url} names the token endpoint {endpoint:?}, which is not https"
         ));
     }
     Ok(endpoint.to_owned())
+}
+
+/// A document fetched under TLS must not send the secret over an open line.
+fn downgrades(document: &str, endpoint: &str) -> bool {
+    document.starts_with("https://") && !endpoint.starts_with("https://")
 }
 
 /// Status and body, the latter if it is JSON. No redirect is followed: the secret goes where we sent it or nowhere.
