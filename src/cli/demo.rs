@@ -51,7 +51,7 @@ impl DemoArgs {
 }
 
 pub fn run(args: DemoArgs) -> ExitCode {
-    crate::observe::logger::init();
+    crate::observe::logger::init(crate::observe::logger::level());
     match start(&args) {
         // Issuer and services serve from threads of their own for as long as these live.
         Ok((_issuer, _services)) => {

@@ -14,6 +14,7 @@ fn issuer_plan(name: &str, issuer: &str, keys_from: KeysFrom) -> IssuerPlan {
         issuer: issuer.to_owned(),
         keys_from,
         ca: None,
+        insecure: false,
         audience: vec!["eazybank-gateway".to_owned()],
         algorithms: vec![Algorithm::RS256],
         token_types: vec!["jwt".to_owned()],
