@@ -66,6 +66,8 @@ pub(super) struct GuardStream {
     h2: bool,
     /// Bytes of the current head.
     seen: usize,
+    /// Whether one of them was more than an empty line (RFC 9112 section 2.2 has those ignored before a request).
+    begun: bool,
     /// Line ends of the current head.
     lines: usize,
     /// Bytes that the parser has had to look at for the current head.
@@ -92,6 +94,7 @@ impl GuardStream {
             phase: AtomicU8::new(if h2 { H2_OPENING } else { FIRST }),
             h2,
             seen: 0,
+            begun: false,
             lines: 0,
             parsed: 0,
             timer: None,
@@ -132,7 +135,7 @@ impl GuardStream {
             NEXT => {
                 self.set_phase(HEAD);
                 (self.seen, self.lines, self.parsed) = (0, 0, 0);
-                self.timing = false;
+                (self.begun, self.timing) = (false, false);
             }
             ANSWERING | ANSWERED => {
                 ready!(self.poll_answer(cx))?;
@@ -152,6 +155,7 @@ impl GuardStream {
                     return Poll::Ready(Ok(()));
                 }
                 self.seen += bytes.len();
+                self.begun |= bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
                 if self.h2 {
                     if self.seen >= H2_OPENING_BYTES {
                         self.set_phase(OPEN);
@@ -167,7 +171,7 @@ impl GuardStream {
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
-                let started = self.phase() != HEAD || self.seen > 0;
+                let started = self.phase() != HEAD || self.begun;
                 if started && self.poll_deadline(cx, self.rules.head_timeout).is_ready() {
                     return self.expire(cx);
                 }
@@ -206,7 +210,7 @@ impl GuardStream {
     }
 
     fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.h2 || self.seen == 0 {
+        if self.h2 || !self.begun {
             // HTTP/2 has no answer before its first frames, and who asked nothing is answered nothing: a client
             // that keeps a connection in reserve would take a 408 for the answer to its first request.
             return Poll::Ready(Err(closed()));
@@ -293,7 +297,7 @@ fn closed() -> io::Error {
 
 impl Drop for GuardStream {
     fn drop(&mut self) {
-        if self.seen > 0 && matches!(self.phase(), FIRST | HEAD | H2_OPENING) {
+        if self.begun && matches!(self.phase(), FIRST | HEAD | H2_OPENING) {
             self.rules.metrics.unparsed();
             log::warn!(
                 "a connection from {} ended within the head of a request, after {} bytes",

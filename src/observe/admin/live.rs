@@ -1,0 +1,122 @@
+//! What the running gateway tells the admin listener.
+
+use super::{
+    AdminState, Demands, IssuerReadiness, IssuerState, PeerState, Readiness, RouteState,
+    UpstreamReadiness, UpstreamState,
+};
+use crate::config::plan::{Access, Algorithm, Policy, RoutePlan};
+use crate::gateway::Gateway;
+
+impl AdminState for Gateway {
+    fn readiness(&self) -> Readiness {
+        let issuers = self.verifier.readiness().into_iter();
+        let issuers = issuers.map(|(name, keys)| IssuerReadiness {
+            name: name.to_string(),
+            ready: keys.is_ok(),
+            keys: *keys.as_ref().unwrap_or(&0),
+            reason: keys.err(),
+        });
+        let upstreams = self.upstreams.all().iter();
+        let upstreams = upstreams.map(|pool| UpstreamReadiness {
+            name: pool.name.to_string(),
+            // No health checks yet: a pool with peers counts as ready.
+            ready: !pool.peers().is_empty(),
+            peers: pool.peers().len(),
+            reason: None,
+        });
+        Readiness {
+            issuers: issuers.collect(),
+            upstreams: upstreams.collect(),
+            shutting_down: self.drain.stopping(),
+        }
+    }
+
+    fn metrics(&self) -> Result<Vec<u8>, String> {
+        self.verifier.publish();
+        self.metrics.expose().map_err(|error| error.to_string())
+    }
+
+    fn issuers(&self) -> Vec<IssuerState> {
+        let readiness = self.readiness().issuers.into_iter();
+        readiness
+            .zip(&self.plan.issuers)
+            .map(|(readiness, plan)| IssuerState {
+                name: readiness.name,
+                issuer: plan.issuer.clone(),
+                audience: plan.audience.clone(),
+                algorithms: plan
+                    .algorithms
+                    .iter()
+                    .copied()
+                    .map(Algorithm::name)
+                    .collect(),
+                ready: readiness.ready,
+                key_count: readiness.keys,
+                keys: None,
+                reason: readiness.reason,
+            })
+            .collect()
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamState> {
+        let pools = self.upstreams.all().iter().zip(&self.plan.upstreams);
+        pools
+            .map(|(pool, plan)| UpstreamState {
+                name: pool.name.to_string(),
+                in_flight: self.metrics.upstream_in_flight(pool.id).get(),
+                max_in_flight: plan.max_in_flight,
+                tls: plan.tls.is_some(),
+                peers: plan
+                    .peers
+                    .iter()
+                    .map(|peer| PeerState {
+                        address: peer.address.clone(),
+                        weight: peer.weight,
+                        state: "healthy",
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    fn routes(&self) -> Vec<RouteState> {
+        let routes = self.plan.routes.iter();
+        routes.map(|route| route_state(self, route)).collect()
+    }
+}
+
+fn route_state(gateway: &Gateway, route: &RoutePlan) -> RouteState {
+    let matcher = &route.matcher;
+    RouteState {
+        name: route.name.to_string(),
+        host: matcher.host.clone(),
+        path: matcher.path.clone(),
+        exact: matcher.exact,
+        methods: matcher.methods.iter().map(ToString::to_string).collect(),
+        upstream: gateway.plan.upstream(route.upstream).name.to_string(),
+        demands: match &route.access {
+            Access::Public => None,
+            Access::Token(policy) => Some(demands(gateway, policy)),
+        },
+    }
+}
+
+fn demands(gateway: &Gateway, policy: &Policy) -> Demands {
+    let plan = &gateway.plan;
+    let all = || plan.issuers.iter().map(|issuer| &issuer.name);
+    let some = || policy.issuers.iter().map(|id| &plan.issuer(*id).name);
+    let issuers: Vec<String> = if policy.issuers.is_empty() {
+        all().map(ToString::to_string).collect()
+    } else {
+        some().map(ToString::to_string).collect()
+    };
+    Demands {
+        issuers,
+        clients: policy.clients.clone(),
+        scopes: policy.scopes.clone(),
+        any_scope: policy.any_scope.clone(),
+        realm_roles: policy.realm_roles.clone(),
+        any_realm_role: policy.any_realm_role.clone(),
+        client_roles: policy.client_roles.clone(),
+    }
+}

@@ -1,0 +1,241 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pingora::apps::ServerApp;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::watch;
+
+use super::*;
+
+#[derive(Default)]
+struct Fake {
+    keys: AtomicBool,
+    stopping: AtomicBool,
+    broken: bool,
+}
+
+impl AdminState for Fake {
+    fn readiness(&self) -> Readiness {
+        let ready = self.keys.load(Ordering::Relaxed);
+        Readiness {
+            issuers: vec![IssuerReadiness {
+                name: "keycloak".to_owned(),
+                ready,
+                keys: usize::from(ready),
+                reason: (!ready).then(|| "no keys were fetched yet".to_owned()),
+            }],
+            upstreams: vec![UpstreamReadiness {
+                name: "accounts".to_owned(),
+                ready: false,
+                peers: 2,
+                reason: Some("down".to_owned()),
+            }],
+            shutting_down: self.stopping.load(Ordering::Relaxed),
+        }
+    }
+
+    fn metrics(&self) -> Result<Vec<u8>, String> {
+        if self.broken {
+            return Err("no".to_owned());
+        }
+        Ok(b"# HELP a b\n# TYPE a counter\na 1\n".to_vec())
+    }
+
+    fn issuers(&self) -> Vec<IssuerState> {
+        Vec::new()
+    }
+
+    fn upstreams(&self) -> Vec<UpstreamState> {
+        Vec::new()
+    }
+
+    fn routes(&self) -> Vec<RouteState> {
+        vec![RouteState {
+            name: "contact".to_owned(),
+            host: None,
+            path: "/contact".to_owned(),
+            exact: true,
+            methods: vec!["GET".to_owned()],
+            upstream: "accounts".to_owned(),
+            demands: None,
+        }]
+    }
+}
+
+struct Client {
+    stream: DuplexStream,
+    _shutdown: watch::Sender<bool>,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Client {
+    fn of(state: Arc<Fake>) -> Self {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        let (shutdown, watch) = watch::channel(false);
+        let app = Arc::new(AdminApp::new(state));
+        tokio::spawn(async move { app.process_new(Box::new(server), &watch).await });
+        Client {
+            stream: client,
+            _shutdown: shutdown,
+        }
+    }
+
+    async fn ask(&mut self, method: &str, path: &str) -> Answer {
+        self.send(
+            &format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"),
+            method,
+        )
+        .await
+    }
+
+    async fn send(&mut self, request: &str, method: &str) -> Answer {
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        let length = head
+            .lines()
+            .find_map(|l| l.strip_prefix("content-length: "))
+            .map(|l| l.parse().unwrap())
+            .expect("a content-length");
+        let mut body = vec![0; if method == "HEAD" { 0 } else { length }];
+        self.stream.read_exact(&mut body).await.unwrap();
+        Answer {
+            status: head[9..12].parse().unwrap(),
+            head,
+            body: String::from_utf8(body).unwrap(),
+        }
+    }
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn one_connection_asks_everything() {
+    let state = Arc::new(Fake::default());
+    let mut client = Client::of(state.clone());
+
+    let live = client.ask("GET", "/livez").await;
+    assert_eq!(
+        (live.status, live.json()),
+        (200, json!({"status": "alive"}))
+    );
+    assert!(live.head.contains("cache-control: no-store\r\n"));
+    assert!(live.head.contains("x-request-id: "));
+
+    let waiting = client.ask("GET", "/readyz").await;
+    assert_eq!(waiting.status, 503);
+    assert!(waiting.head.contains("retry-after: 1\r\n"));
+    assert_eq!(
+        waiting.json(),
+        json!({
+            "status": "not_ready",
+            "issuers": [{
+                "name": "keycloak", "ready": false, "keys": 0, "reason": "no keys were fetched yet",
+            }],
+            "upstreams": [{ "name": "accounts", "ready": false, "peers": 2, "reason": "down" }],
+            "shutting_down": false,
+        })
+    );
+
+    state.keys.store(true, Ordering::Relaxed);
+    let ready = client.ask("GET", "/readyz?verbose").await;
+    assert_eq!(
+        (ready.status, &ready.json()["status"]),
+        (200, &json!("ready"))
+    );
+    assert!(!ready.head.contains("retry-after"));
+
+    state.stopping.store(true, Ordering::Relaxed);
+    let stopping = client.ask("GET", "/readyz").await;
+    assert_eq!(stopping.status, 503);
+    assert_eq!(stopping.json()["status"], "shutting_down");
+    assert_eq!(client.ask("GET", "/livez").await.status, 200);
+
+    let metrics = client.ask("GET", "/metrics").await;
+    assert!(
+        metrics
+            .head
+            .contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n")
+    );
+    assert!(metrics.body.ends_with("a 1\n"));
+
+    assert_eq!(client.ask("GET", "/issuers").await.json(), json!([]));
+    assert_eq!(client.ask("GET", "/upstreams").await.json(), json!([]));
+    assert_eq!(
+        client.ask("GET", "/routes").await.json()[0]["path"],
+        "/contact"
+    );
+}
+
+#[tokio::test]
+async fn head_answers_like_get_without_a_body() {
+    let mut client = Client::of(Arc::default());
+    for path in ["/livez", "/readyz", "/metrics", "/nothing"] {
+        let got = client.ask("GET", path).await;
+        let head = client.ask("HEAD", path).await;
+        assert_eq!(head.status, got.status);
+        let length = format!("content-length: {}\r\n", got.body.len());
+        assert!(head.head.contains(&length), "{path}: {}", head.head);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem() {
+    let mut client = Client::of(Arc::default());
+    for (method, path, status) in [
+        ("GET", "/", 404),
+        ("GET", "/livez/", 404),
+        ("GET", "/revocations", 404),
+        ("POST", "/issuers/keycloak/k_push_not_before", 404),
+        ("POST", "/metrics", 405),
+        ("DELETE", "/routes", 405),
+    ] {
+        let answer = client.ask(method, path).await;
+        assert_eq!(answer.status, status, "{method} {path}");
+        assert!(
+            answer
+                .head
+                .contains("content-type: application/problem+json\r\n")
+        );
+        assert_eq!(answer.head.contains("allow: get, head\r\n"), status == 405);
+        let body = answer.json();
+        assert_eq!(body["status"], status);
+        assert_eq!(body["type"], "about:blank");
+        assert!(body["title"].is_string() && body["request_id"].is_string());
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_asked_for_is_no_second_request() {
+    let mut client = Client::of(Arc::default());
+    let request = "POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 26\r\n\r\n\
+                   GET /livez HTTP/1.1\r\nHost:";
+    let answer = client.send(request, "POST").await;
+    assert_eq!(answer.status, 405);
+    let mut rest = Vec::new();
+    client.stream.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.is_empty());
+}
+
+#[tokio::test]
+async fn metrics_that_cannot_be_written_are_a_500_without_the_reason() {
+    let state = Fake {
+        broken: true,
+        ..Fake::default()
+    };
+    let answer = Client::of(Arc::new(state)).ask("GET", "/metrics").await;
+    assert_eq!(answer.status, 500);
+    assert_eq!(answer.json()["detail"], "The metrics could not be written.");
+}
