@@ -172,6 +172,13 @@ impl Gateway {
             .unwrap_or(0.0)
     }
 
+    /// Waits until a series has this value: a request is counted after its answer has been sent.
+    pub fn counts(&self, series: &str, value: f64) {
+        eventually(&format!("{series} {value}"), || {
+            self.metric(series) == value
+        });
+    }
+
     /// The access log so far, once it has at least `lines` lines.
     pub fn access_log(&self, lines: usize) -> Vec<serde_json::Value> {
         let read = || {
