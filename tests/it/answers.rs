@@ -187,7 +187,7 @@ fn a_judged_token_is_401_invalid_token_and_says_no_more() {
     refused(
         &gateway,
         &claims("iss", serde_json::json!([issuer.url()])),
-        "bad_claims",
+        "wrong_issuer",
         SILENT,
     );
     refused(
