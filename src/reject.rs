@@ -225,3 +225,6 @@ impl From<NoPeer> for Rejection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
