@@ -454,3 +454,23 @@ async fn a_connection_lives_on_where_its_framing_allows() {
         assert_eq!(said, Some(if lives { "keep-alive" } else { "close" }));
     }
 }
+
+/// What follows a body of doubtful length may be part of it.
+#[tokio::test]
+async fn a_connection_ends_where_its_framing_is_doubtful() {
+    for fields in [
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Transfer-Encoding: gzip, chunked\r\n",
+    ] {
+        for rejection in [Rejection::AmbiguousFraming, Rejection::AmbiguousTarget] {
+            let heard = hear(&post(fields, "hello"), rejection, NOTHING).await;
+            assert_eq!(heard.field("connection"), Some("close"), "{fields:?}");
+            assert!(!heard.lives, "{fields:?}");
+        }
+    }
+    let empty_twice = post("Content-Length: 0\r\nContent-Length: 0\r\n", "");
+    let heard = hear(&empty_twice, Rejection::AmbiguousFraming, NOTHING).await;
+    assert_eq!(heard.field("connection"), Some("close"));
+}
