@@ -319,15 +319,14 @@ fn a_host_that_is_none_is_doubtful() {
 
 #[test]
 fn there_is_exactly_one_host() {
-    let doubtful: [(&[(&str, &str)], Option<&str>); 6] = [
-        (&[], None),
+    for (headers, authority) in [
+        (&[][..], None),
         (&[("host", HOST), ("host", HOST)], None),
         (&[("host", HOST), ("host", "evil.example")], None),
         (&[("host", HOST), ("host", HOST)], Some(HOST)),
         (&[("host", HOST)], Some("evil.example")),
         (&[("host", HOST)], Some("api.example.com:443")),
-    ];
-    for (headers, authority) in doubtful {
+    ] {
         assert_eq!(
             host(headers, authority),
             Err(Rejection::DoubtfulHost),
