@@ -14,7 +14,7 @@ pub use strip::Stripper;
 
 use crate::authorize::Permit;
 use crate::config::plan::{HeaderEdits, RoutePlan};
-use crate::request::{RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID};
+use crate::request::{RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID, unescaped};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -159,14 +159,11 @@ fn send_what_was_matched(
     route: &RoutePlan,
     target: &Target,
 ) -> pingora::Result<()> {
-    let path = match &route.strip_prefix {
-        Some(prefix) => match target.path.strip_prefix(prefix.as_str()) {
-            Some(rest) if rest.starts_with('/') => rest,
-            Some("") => "/",
-            _ => target.path.as_str(),
-        },
-        None => target.path.as_str(),
-    };
+    let path = route
+        .strip_prefix
+        .as_deref()
+        .and_then(|prefix| without_prefix(&target.path, prefix))
+        .unwrap_or(&target.path);
     let origin_form = head.raw_path().starts_with(b"/");
     if path.len() == target.path.len() && origin_form {
         return Ok(());
@@ -185,6 +182,17 @@ fn send_what_was_matched(
     })?;
     head.set_uri(uri);
     Ok(())
+}
+
+/// Takes off as many segments as the prefix has, if they are the prefix in any spelling.
+fn without_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let (end, _) = path
+        .match_indices('/')
+        .chain([(path.len(), "")])
+        .nth(prefix.matches('/').count())?;
+    let (taken, rest) = path.split_at(end);
+    let same = unescaped(taken) == unescaped(prefix);
+    same.then_some(if rest.is_empty() { "/" } else { rest })
 }
 
 #[cfg(test)]

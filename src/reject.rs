@@ -227,3 +227,6 @@ impl From<NoPeer> for Rejection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ mod target;
 pub use framing::{BodyLength, body_length, request_line_is_plain};
 pub use ids::{RequestId, Trace};
 pub(crate) use ids::{TRACEPARENT, X_REQUEST_ID};
+pub(crate) use target::unescaped;
 pub use target::{Target, inspect};
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::config::plan::{Plan, RouteId};
+use crate::request::unescaped;
 
 /// What matching looks at. The target has passed [`crate::request`]: its path has one reading.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +32,7 @@ pub enum Found {
 
 #[derive(Debug)]
 pub struct RouteTable {
-    /// By path; the best candidate first.
+    /// By path, unescaped: another spelling of a path must not slip past its route. The best candidate first.
     paths: HashMap<Box<str>, Vec<Candidate>>,
     /// Bytes of the longest path: nothing longer needs a look-up.
     longest: usize,
@@ -71,7 +72,7 @@ impl RouteTable {
             let mut query = matcher.query.clone();
             query.sort();
             paths
-                .entry(matcher.path.as_str().into())
+                .entry(unescaped(&matcher.path).into())
                 .or_default()
                 .push(Candidate {
                     route: RouteId(index),
@@ -91,10 +92,11 @@ impl RouteTable {
     }
 
     pub fn find(&self, view: View<'_>) -> Found {
-        let mut prefix = no_longer_than(view.path, self.longest);
+        let path = unescaped(view.path);
+        let mut prefix = no_longer_than(&path, self.longest);
         loop {
             if let Some(candidates) = self.paths.get(prefix) {
-                let whole = prefix.len() == view.path.len();
+                let whole = prefix.len() == path.len();
                 if let Some(best) = candidates
                     .iter()
                     .position(|c| (whole || !c.exact) && c.applies(view))

@@ -585,6 +585,10 @@ fn the_path_that_was_matched_is_sent_without_its_prefix() {
         (Some("/a/b"), "/a/b/c", "/a/b/c", "/c"),
         (Some("/"), "/a/b", "/a/b", "/a/b"),
         (Some("/"), "/", "/", "/"),
+        // Another spelling of the prefix is the prefix.
+        (Some("/a:b"), "/a%3ab/c%3A", "/a%3ab/c%3A", "/c%3A"),
+        (Some("/caf%C3%A9"), "/caf%c3%a9", "/caf%c3%a9", "/"),
+        (Some("/a:b"), "/a%3bb/c", "/a%3bb/c", "/a%3bb/c"),
         // Absolute-form: Pingora would send the whole URL.
         (
             None,

@@ -7,7 +7,7 @@ use pingora_proxy::Session;
 
 use super::{Challenge, Rejection};
 use crate::config::plan::{Access, RoutePlan};
-use crate::request::X_REQUEST_ID;
+use crate::request::{self, BodyLength, X_REQUEST_ID};
 
 /// The `realm` of every challenge.
 const REALM: &str = "portcullis";
@@ -132,14 +132,19 @@ fn challenge(rejection: Rejection, route: Option<&RoutePlan>) -> Option<String> 
 fn keep_alive_if_possible(session: &mut Session) {
     let head = session.req_header();
     let expects = head.headers.contains_key(header::EXPECT);
-    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-    let declared = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u64>().ok());
-    if !expects && !chunked && declared.unwrap_or(0) <= DRAINED {
-        session.set_close_on_response_before_downstream_finish(false);
-        session.set_total_drain_timeout(Some(std::time::Duration::from_secs(2)));
+    let raw_head = || {
+        session
+            .as_http1()
+            .map(|http1| http1.get_headers_raw_bytes())
+    };
+    match request::body_length(head.version, &head.headers, raw_head) {
+        // Pingora has chosen one reading; what follows the body in another must not become a request.
+        Err(_) => session.set_keepalive(None),
+        Ok(BodyLength::Declared(length)) if expects || length > DRAINED => {}
+        Ok(BodyLength::Unknown) => {}
+        Ok(BodyLength::None | BodyLength::Declared(_)) => {
+            session.set_close_on_response_before_downstream_finish(false);
+            session.set_total_drain_timeout(Some(std::time::Duration::from_secs(2)));
+        }
     }
 }

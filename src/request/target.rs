@@ -1,5 +1,7 @@
 //! The request target and its host.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::reject::Rejection;
@@ -131,6 +133,31 @@ fn segment_has_one_reading(segment: &str) -> bool {
     }
     // Overlong and broken UTF-8 decode to `/` and `.` in lenient servers.
     std::str::from_utf8(&decoded).is_ok()
+}
+
+/// A path as every server reads it in the end: `%3A` is `:`, and `%c3%a9` is `%C3%A9` is `é`. What has passed
+/// [`inspect`] keeps its segments, because no escape of structure passes.
+pub(crate) fn unescaped(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let bytes = path.as_bytes();
+    let mut read = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let pair = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match pair.and_then(hex_pair) {
+            Some(byte) => {
+                read.push(byte);
+                at += 3;
+            }
+            None => {
+                read.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(read).map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
 fn hex_pair(pair: &[u8]) -> Option<u8> {

@@ -127,6 +127,36 @@ fn the_root_covers_everything() {
     }
 }
 
+/// An escape changes how a path is written, not what an upstream reads: without this, `%3A` fell to the looser route.
+#[test]
+fn another_spelling_of_a_path_does_not_slip_past_its_route() {
+    let table = table(vec![
+        at("/v1"),
+        at("/v1/accounts:export"),
+        at("/v1/caf%C3%A9"),
+        at("/v1/na\u{ef}ve"),
+        MatchPlan {
+            exact: true,
+            ..at("/v1/a,b")
+        },
+    ]);
+    for (target, route) in [
+        ("/v1/accounts:export", 1),
+        ("/v1/accounts%3Aexport", 1),
+        ("/v1/accounts%3aexport/x", 1),
+        ("/v1/caf%C3%A9", 2),
+        ("/v1/caf%c3%a9/x%20y", 2),
+        ("/v1/na%C3%AFve", 3),
+        ("/v1/a,b", 4),
+        ("/v1/a%2Cb", 4),
+        ("/v1/a%2cb/c", 0),
+        ("/v1/accounts%3Fexport", 0),
+        ("/v1/a%20b", 0),
+    ] {
+        assert_eq!(table.get(target), found(route), "{target}");
+    }
+}
+
 #[test]
 fn an_exact_path_covers_only_itself() {
     let exact = MatchPlan {

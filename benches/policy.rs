@@ -1,0 +1,156 @@
+//! What the pure steps cost: holding a principal against a policy, and finding the route.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use http::{HeaderMap, Method};
+use portcullis::authorize;
+use portcullis::config::plan::{
+    Access, AdminPlan, HeaderEdits, IssuerId, Limits, ListenerPlan, MatchPlan, Plan, Policy,
+    RoutePlan, ServerPlan, UpstreamId,
+};
+use portcullis::route::{Found, RouteTable, View};
+use portcullis::verify::Principal;
+
+fn policy_check(c: &mut Criterion) {
+    let who = Arc::new(principal());
+    let nothing = Policy::default();
+    let everything = Policy {
+        issuers: vec![IssuerId(0)],
+        clients: words(&["eazybank-callcenter-cc"]),
+        scopes: words(&["accounts:read"]),
+        any_scope: words(&["x", "profile"]),
+        realm_roles: words(&["ACCOUNTS"]),
+        any_realm_role: words(&["X", "CARDS"]),
+        client_roles: [("accounts-api".to_owned(), words(&["reader"]))].into(),
+    };
+    assert!(authorize::check(&everything, who.clone()).is_ok());
+    let mut group = c.benchmark_group("policy");
+    group.bench_function("any token", |b| {
+        b.iter(|| authorize::check(black_box(&nothing), who.clone()));
+    });
+    group.bench_function("every demand", |b| {
+        b.iter(|| authorize::check(black_box(&everything), who.clone()));
+    });
+    group.finish();
+}
+
+fn route_match(c: &mut Criterion) {
+    let headers = HeaderMap::new();
+    let deep = "/a".repeat(3500);
+    let mut group = c.benchmark_group("route");
+    for routes in [10, 10_000] {
+        let table = RouteTable::new(&plan(routes));
+        let view = |path| View {
+            host: "api.example.com",
+            path,
+            query: None,
+            method: &Method::GET,
+            headers: &headers,
+        };
+        let hit = format!("/api/service-{}/items/4711", routes / 2);
+        assert!(matches!(table.find(view(&hit)), Found::Route(_)));
+        assert_eq!(table.find(view(&deep)), Found::Nothing);
+        for (name, path) in [
+            ("hit", hit.as_str()),
+            ("miss", "/nowhere/to/be/found"),
+            ("7 kB of segments", deep.as_str()),
+        ] {
+            group.bench_function(format!("{routes} routes, {name}"), |b| {
+                b.iter(|| table.find(black_box(view(path))));
+            });
+        }
+    }
+    group.finish();
+}
+
+fn principal() -> Principal {
+    Principal {
+        issuer: IssuerId(0),
+        issuer_name: "keycloak".into(),
+        issuer_url: "https://sso.example.com/realms/eazybank".into(),
+        client: "eazybank-callcenter-cc".to_owned(),
+        subject: Some("5bd3c6c4".to_owned()),
+        scopes: words(&["email", "profile", "accounts:read"]),
+        realm_roles: words(&["ACCOUNTS", "CARDS"]),
+        client_roles: [("accounts-api".to_owned(), words(&["reader", "writer"]))].into(),
+        expires_at: 2_000_000_000,
+        claims: serde_json::Map::new(),
+    }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn route(index: usize) -> RoutePlan {
+    let path = format!("/api/service-{index}");
+    RoutePlan {
+        name: path.as_str().into(),
+        matcher: MatchPlan {
+            host: None,
+            path,
+            exact: false,
+            methods: vec![Method::GET, Method::POST],
+            headers: Vec::new(),
+            query: Vec::new(),
+        },
+        strip_prefix: None,
+        upstream: UpstreamId(0),
+        access: Access::Token(Policy::default()),
+        keep_authorization: false,
+        forward_headers: Vec::new(),
+        rate_limit: None,
+        timeout: Duration::from_secs(30),
+        body_bytes: 10 << 20,
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+    }
+}
+
+fn plan(routes: usize) -> Plan {
+    let second = Duration::from_secs(1);
+    let address = SocketAddr::from(([127, 0, 0, 1], 8072));
+    Plan {
+        server: ServerPlan {
+            threads: 1,
+            pre_stop: Duration::ZERO,
+            drain: second,
+        },
+        listeners: vec![ListenerPlan {
+            name: "127.0.0.1:8072".into(),
+            address,
+            tls: None,
+            trusted_proxies: Arc::new([]),
+        }],
+        admin: AdminPlan {
+            address,
+            token: None,
+        },
+        limits: Limits {
+            header_timeout: second,
+            header_bytes: 32 << 10,
+            header_fields: 128,
+            body_bytes: 10 << 20,
+            body_min_rate: 1024,
+            write_timeout: second,
+            keep_alive: second,
+            connections: 20_000,
+            connections_per_source: 1000,
+            token_bytes: 8 << 10,
+            http2_streams: 100,
+            http2_header_list: 64 << 10,
+            http2_idle: second,
+        },
+        issuers: Vec::new(),
+        upstreams: Vec::new(),
+        routes: (0..routes).map(route).collect(),
+        access_log: false,
+    }
+}
+
+criterion_group!(benches, policy_check, route_match);
+criterion_main!(benches);
