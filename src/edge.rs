@@ -6,6 +6,7 @@
 
 mod body_rate;
 mod connections;
+mod line;
 mod stream;
 
 use std::net::SocketAddr;

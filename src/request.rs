@@ -7,7 +7,7 @@ mod framing;
 mod ids;
 mod target;
 
-pub use framing::{BodyLength, body_length, request_line_is_plain};
+pub use framing::{BodyLength, body_length};
 pub use ids::{RequestId, Trace};
 pub(crate) use ids::{TRACEPARENT, X_REQUEST_ID};
 pub(crate) use target::unescaped;

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Peer;
+use super::line::RequestLine;
 use crate::observe::metrics::Metrics;
 use crate::reject::{self, Rejection};
 use crate::request::RequestId;
@@ -68,6 +69,7 @@ pub(super) struct GuardStream {
     seen: usize,
     /// Whether one of them was more than an empty line (RFC 9112 section 2.2 has those ignored before a request).
     begun: bool,
+    line: RequestLine,
     /// Line ends of the current head.
     lines: usize,
     /// Bytes that the parser has had to look at for the current head.
@@ -95,6 +97,7 @@ impl GuardStream {
             h2,
             seen: 0,
             begun: false,
+            line: RequestLine::default(),
             lines: 0,
             parsed: 0,
             timer: None,
@@ -136,6 +139,7 @@ impl GuardStream {
                 self.set_phase(HEAD);
                 (self.seen, self.lines, self.parsed) = (0, 0, 0);
                 (self.begun, self.timing) = (false, false);
+                self.line = RequestLine::default();
             }
             ANSWERING | ANSWERED => {
                 ready!(self.poll_answer(cx))?;
@@ -162,8 +166,12 @@ impl GuardStream {
                     }
                     return Poll::Ready(Ok(()));
                 }
+                let line_is_plain = self.line.feed(bytes);
                 self.lines += bytes.iter().filter(|&&byte| byte == b'\n').count();
                 self.parsed += self.seen;
+                if !line_is_plain {
+                    return self.refuse(cx, Rejection::AmbiguousTarget);
+                }
                 let cap = self.rules.head_bytes;
                 if self.parsed > cap.saturating_mul(REPARSE.max(cap / 1024)) {
                     return self.refuse(cx, Rejection::HeaderTimeout);

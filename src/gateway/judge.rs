@@ -88,10 +88,7 @@ fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Reject
             .path_and_query()
             .map_or(&b""[..], |target| target.as_str().as_bytes())
     } else {
-        // Pingora escapes blanks and quotes that it should not have accepted; the line as it came shows them.
-        if !raw_head().is_some_and(|raw| request::request_line_is_plain(&raw)) {
-            return Err(Rejection::AmbiguousTarget);
-        }
+        // The request line itself was looked at by the edge, before Pingora repaired it.
         head.raw_path()
     };
     life.target = Some(request::inspect(raw, authority, &head.headers)?);

@@ -64,17 +64,3 @@ fn names_a_length(raw_head: Option<bytes::Bytes>) -> bool {
         })
     })
 }
-
-/// Whether an HTTP/1 request line is three words and nothing else (RFC 9112 section 3), and the second has no fragment,
-/// which Pingora drops from the target that it hands over. Empty lines before it are ignored (section 2.2).
-///
-/// A blank, a control byte or a quote in the target is out of reach here: Pingora escapes them in the raw head too.
-pub fn request_line_is_plain(raw_head: &[u8]) -> bool {
-    let mut lines = raw_head
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let line = lines.find(|line| !line.is_empty()).unwrap_or(&[]);
-    line.iter()
-        .all(|byte| (0x20..=0x7e).contains(byte) && *byte != b'#')
-        && line.iter().filter(|byte| **byte == b' ').count() == 2
-}

@@ -491,61 +491,6 @@ fn a_length_that_the_parser_dropped_is_seen_in_the_raw_head() {
 }
 
 #[test]
-fn a_request_line_is_three_words() {
-    for line in [
-        "GET / HTTP/1.1",
-        "POST /a%20b?c HTTP/1.0",
-        "OPTIONS * HTTP/1.1",
-    ] {
-        assert!(request_line_is_plain(line.as_bytes()), "{line}");
-        let head = format!("{line}\r\nHost: caf\u{e9}\r\nX:  a b  c\r\n\r\n");
-        assert!(request_line_is_plain(head.as_bytes()), "{line}");
-    }
-    for line in [
-        "",
-        "GET",
-        "GET /",
-        "GET / HTTP/1.1 ",
-        " GET / HTTP/1.1",
-        "GET  / HTTP/1.1",
-        "GET /  HTTP/1.1",
-        "GET /a HTTP/1.1 HTTP/1.1",
-        "GET /a b HTTP/1.1",
-        "GET\t/ HTTP/1.1",
-        "GET /\u{e9} HTTP/1.1",
-        "GET /\0 HTTP/1.1",
-        "GET /\r HTTP/1.1",
-    ] {
-        assert!(!request_line_is_plain(line.as_bytes()), "{line:?}");
-        let head = format!("{line}\r\nHost: x\r\n\r\n");
-        assert!(!request_line_is_plain(head.as_bytes()), "{line:?}");
-    }
-}
-
-/// Pingora drops a fragment while parsing, so that the target no longer shows it.
-#[test]
-fn a_request_line_has_no_fragment() {
-    for line in [
-        "GET /public#/../accounts HTTP/1.1",
-        "GET /accounts?x#y HTTP/1.1",
-        "GET #/accounts HTTP/1.1",
-    ] {
-        assert!(!request_line_is_plain(line.as_bytes()), "{line}");
-    }
-}
-
-/// RFC 9112 section 2.2: old callers send one after a body.
-#[test]
-fn an_empty_line_before_the_request_line_is_ignored() {
-    assert!(request_line_is_plain(b"\r\nGET / HTTP/1.1\r\n\r\n"));
-    assert!(request_line_is_plain(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"));
-    assert!(request_line_is_plain(b"\nGET / HTTP/1.1\r\n\r\n"));
-    assert!(!request_line_is_plain(b"\r\nGET /a b HTTP/1.1\r\n\r\n"));
-    assert!(!request_line_is_plain(b"\rGET / HTTP/1.1\r\n\r\n"));
-    assert!(!request_line_is_plain(b"\r\n"));
-}
-
-#[test]
 fn a_safe_request_id_of_the_callers_is_kept() {
     let longest = "x".repeat(128);
     for id in ["1", "a.b_c-D9", "..", longest.as_str()] {
