@@ -21,6 +21,10 @@ use serde_json::json;
 #[path = "../src/verify/tests/mint.rs"]
 mod mint;
 
+/// As in the program, whose allocations are counted here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ISSUER: &str = "https://sso.example.com/realms/eazybank";
 const NOW: u64 = 1_790_000_000;
 
