@@ -92,7 +92,24 @@ fn is_token68(token: &[u8]) -> bool {
     !body.is_empty()
         && body
             .iter()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+            .fold(true, |good, byte| good & is_token68_byte(*byte))
+}
+
+/// Without branches, as the fold above: then the compiler looks at sixteen bytes at once, and a token has over a
+/// thousand.
+#[expect(
+    clippy::needless_bitwise_bool,
+    clippy::manual_range_contains,
+    reason = "branches keep it from being vectorised"
+)]
+fn is_token68_byte(byte: u8) -> bool {
+    let letter = byte | 0x20;
+    ((letter >= b'a') & (letter <= b'z'))
+        // `-`, `.`, `/` and the digits stand in one row.
+        | ((byte >= b'-') & (byte <= b'9'))
+        | (byte == b'_')
+        | (byte == b'~')
+        | (byte == b'+')
 }
 
 /// RFC 9110 section 5.6.2: what a scheme's name may consist of.

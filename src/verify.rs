@@ -150,7 +150,7 @@ impl Verifier {
         let kid = header.kid.as_deref().ok_or(Refusal::UnknownKey)?;
         issuer
             .keys
-            .with_key(kid, header.algorithm, |key| token.verify(key))
+            .check(kid, header.algorithm, |key| token.verify(key))
             .await?;
         Ok(claims.into_principal(issuer.id, plan, &issuer.url))
     }

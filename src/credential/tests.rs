@@ -102,3 +102,11 @@ fn a_token_never_prints() {
     let token = bearer([b"Bearer secret".as_slice()].into_iter(), 64);
     assert_eq!(format!("{token:?}"), "Ok(***)");
 }
+
+#[test]
+fn exactly_the_bytes_of_token68_are_let_through() {
+    for byte in 0..=u8::MAX {
+        let listed = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        assert_eq!(is_token68_byte(byte), listed, "{byte}");
+    }
+}

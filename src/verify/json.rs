@@ -125,7 +125,9 @@ impl<'de> Visitor<'de> for Strict {
             while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return self.bad("too deep");
         };
-        let mut map = Map::new();
+        // A payload of Keycloak's has some twenty members; what lies deeper has a few.
+        let outermost = self.left == MAX_DEPTH;
+        let mut map = Map::with_capacity(if outermost { 24 } else { 0 });
         let mut twice = false;
         while let Some(name) = members.next_key::<String>()? {
             let value = members.next_value_seed(deeper)?;

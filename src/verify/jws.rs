@@ -91,7 +91,7 @@ impl Header {
         if bytes.len() > MAX_HEADER {
             return Err(Refusal::Malformed);
         }
-        let header = json::object(&bytes).ok_or(Refusal::Malformed)?;
+        let mut header = json::object(&bytes).ok_or(Refusal::Malformed)?;
         let Some(Value::String(alg)) = header.get("alg") else {
             return Err(Refusal::Malformed);
         };
@@ -100,9 +100,11 @@ impl Header {
         if header.contains_key("crit") || header.contains_key("b64") {
             return Err(Refusal::Critical);
         }
-        let kid = match header.get("kid") {
+        let kid = match header.get_mut("kid") {
             None => None,
-            Some(Value::String(kid)) => Some(kid.clone()).filter(|kid| kid.len() <= MAX_KID),
+            Some(Value::String(kid)) => {
+                Some(std::mem::take(kid)).filter(|kid| kid.len() <= MAX_KID)
+            }
             Some(_) => return Err(Refusal::Malformed),
         };
         let typ = match header.get("typ") {
@@ -124,14 +126,13 @@ impl Header {
 }
 
 fn media_type(typ: &str) -> String {
-    let mut typ = typ.to_ascii_lowercase();
-    if let Some(short) = typ.strip_prefix("application/") {
+    const PREFIX: &str = "application/";
+    let short = match typ.split_at_checked(PREFIX.len()) {
         // Only what has no other slash may leave the prefix out.
-        if !short.contains('/') {
-            typ = short.to_owned();
-        }
-    }
-    typ
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) && !rest.contains('/') => rest,
+        _ => typ,
+    };
+    short.to_ascii_lowercase()
 }
 
 /// RFC 7515 section 2: base64url without padding; the engine refuses every other alphabet, blanks, and a last

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use super::crypto::RingVerifier;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::fetch::{FetchFault, KeySource};
 use super::jwk::{Found, Keys, Skip};
@@ -95,51 +97,46 @@ impl KeyStore {
         })
     }
 
-    /// Runs `with` on the key that `kid` and `algorithm` name. Waits for the network only when the `kid` is unknown.
-    pub(super) async fn with_key<T>(
+    /// Holds `check` against the key that `kid` and `algorithm` name. Waits only when the `kid` is unknown.
+    pub(super) async fn check(
         self: &Arc<Self>,
         kid: &str,
         algorithm: Algorithm,
-        with: impl Fn(&super::crypto::RingVerifier) -> Result<T, Refusal>,
-    ) -> Result<T, Fault> {
-        if let Some(answer) = self.look_up(kid, algorithm, &with)? {
-            return Ok(answer);
+        check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
+    ) -> Result<(), Fault> {
+        if self.known(kid, algorithm, &check)? {
+            return Ok(());
         }
-        let search = async {
-            loop {
-                let mut flight = match self.demand() {
-                    Demand::Wait(flight) => flight,
-                    // A fetch may have landed since we looked.
-                    Demand::Settled(fault) => {
-                        return self.look_up(kid, algorithm, &with)?.ok_or(fault);
-                    }
-                };
-                let brought = flight.landed().await;
-                if let Some(answer) = self.look_up(kid, algorithm, &with)? {
-                    return Ok(answer);
-                }
-                if !brought {
-                    return Err(Unjudged::KeyFetchFailed.into());
-                }
-                // A fetch of the background may have begun before the key was published: then ask once more. One
-                // that an unknown `kid` began has started the cool-down, which ends this loop.
-                if flight.demanded {
-                    return Err(Refusal::UnknownKey.into());
-                }
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let mut flight = match self.demand() {
+                Demand::Wait(flight) => flight,
+                // A fetch may have landed since we looked.
+                Demand::Settled(_) if self.known(kid, algorithm, &check)? => return Ok(()),
+                Demand::Settled(fault) => return Err(fault),
+            };
+            let brought = tokio::time::timeout_at(patience, flight.landed()).await;
+            if self.known(kid, algorithm, &check)? {
+                return Ok(());
             }
-        };
-        tokio::time::timeout(PATIENCE, search)
-            .await
-            .unwrap_or_else(|_| Err(Unjudged::KeyFetchFailed.into()))
+            if brought != Ok(true) {
+                return Err(Unjudged::KeyFetchFailed.into());
+            }
+            // A fetch of the background may have begun before the key was published: then ask once more. One that an
+            // unknown `kid` began has started the cool-down, which ends this loop.
+            if flight.demanded {
+                return Err(Refusal::UnknownKey.into());
+            }
+        }
     }
 
-    /// `Ok(None)` when the set is good but does not know the `kid`.
-    fn look_up<T>(
+    /// `Ok(false)` when the set is good but does not know the `kid`.
+    fn known(
         &self,
         kid: &str,
         algorithm: Algorithm,
-        with: impl Fn(&super::crypto::RingVerifier) -> Result<T, Refusal>,
-    ) -> Result<Option<T>, Fault> {
+        check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
+    ) -> Result<bool, Fault> {
         let set = self.current.load();
         let Some(set) = set.as_deref() else {
             return Err(Unjudged::NoKeys.into());
@@ -148,10 +145,10 @@ impl KeyStore {
             return Err(Unjudged::KeysStale.into());
         }
         match set.keys.find(kid, algorithm) {
-            Found::Key(key) => Ok(Some(with(key)?)),
+            Found::Key(key) => Ok(check(key).map(|()| true)?),
             Found::OtherAlgorithm => Err(Refusal::Algorithm.into()),
             Found::Ambiguous => Err(Refusal::UnknownKey.into()),
-            Found::Unknown => Ok(None),
+            Found::Unknown => Ok(false),
         }
     }
 
