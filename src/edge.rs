@@ -2,7 +2,7 @@
 //!
 //! Pingora reads a request's head without any deadline, takes up to 1 MiB of it, and answers what it cannot parse by
 //! itself, without calling a hook (`docs/decisions`). So every connection passes through [`GuardApp`], which caps the
-//! connections, and every byte of it through [`GuardStream`], which bounds the head in time and size.
+//! connections, and every byte of it through `GuardStream`, which bounds the head in time and size.
 
 mod body_rate;
 mod connections;
