@@ -2,7 +2,7 @@
 //!
 //! Pingora reads a request's head without any deadline, takes up to 1 MiB of it, and answers what it cannot parse by
 //! itself, without calling a hook (`docs/decisions`). So every connection passes through [`GuardApp`], which caps the
-//! connections, and every byte of it through [`GuardStream`], which bounds the head in time and size.
+//! connections, and every byte of it through `GuardStream`, which bounds the head in time and size.
 
 mod body_rate;
 mod connections;
@@ -29,8 +29,8 @@ use crate::observe::metrics::Metrics;
 /// The Pingora application of one listener: the connection caps, then the guarded stream, then `A` (the proxy).
 pub struct GuardApp<A> {
     guarded: Arc<Guarded<A>>,
-    /// Index into [`crate::config::plan::Plan::listeners`].
-    listener: usize,
+    /// Index into [`crate::config::plan::Plan::listeners`]; `None` is the admin listener, which has no gauge.
+    listener: Option<usize>,
     connections: Arc<Connections>,
     rules: Arc<Rules>,
 }
@@ -40,6 +40,22 @@ impl<A> GuardApp<A> {
     pub fn new(
         app: Arc<A>,
         listener: usize,
+        limits: &Limits,
+        connections: Arc<Connections>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self::with(app, Some(listener), limits, connections, metrics)
+    }
+
+    /// For the admin listener. It counts its connections by itself: no flood of callers may keep out the probe that
+    /// asks whether we live.
+    pub fn for_admin(app: Arc<A>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        Self::with(app, None, limits, Connections::new(limits), metrics)
+    }
+
+    fn with(
+        app: Arc<A>,
+        listener: Option<usize>,
         limits: &Limits,
         connections: Arc<Connections>,
         metrics: Arc<Metrics>,
@@ -74,7 +90,9 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
             );
             return None;
         };
-        let _open = Open::new(metrics.clone(), self.listener);
+        let _open = self
+            .listener
+            .map(|listener| Open::new(metrics.clone(), listener));
         let h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let stream = GuardStream::new(stream, h2, peer, self.rules.clone());
         self.guarded.process_new(Box::new(stream), shutdown).await
@@ -119,7 +137,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Guarded<A> {
 }
 
 /// The head has become a request: what follows is its body and is no longer ours to bound. Must be the first thing in
-/// `early_request_filter`; while it has not been called, the guard takes every answer for Pingora's own.
+/// `early_request_filter` (for other applications: before they answer); while it has not been called, the guard takes every answer for Pingora's own.
 pub fn head_read(session: &ServerSession) {
     if let Some(guard) = guard_of(session) {
         guard.disarm();

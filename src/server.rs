@@ -222,7 +222,9 @@ impl Bound {
             server.add_service(Prebound::new(service, address, socket));
         }
         let (socket, address) = self.admin;
-        let mut admin = Service::new("admin".to_owned(), AdminApp::new(gateway.clone()));
+        let app = Arc::new(AdminApp::new(gateway.clone()));
+        let app = GuardApp::for_admin(app, &plan.limits, gateway.metrics.clone());
+        let mut admin = Service::new("admin".to_owned(), app);
         admin.threads = Some(1);
         admin.add_tcp(&address.to_string());
         // Readiness must be heard failing while the rest drains.

@@ -1,5 +1,7 @@
 //! The guard around a real `HttpProxy`, over in-memory connections and tokio's paused time.
 
+mod http2;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::plan::{AdminPlan, ListenerPlan, Plan, ServerPlan};
+use crate::config::plan::Plan;
+use crate::testkit;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CAP: usize = 32 * 1024;
@@ -125,44 +128,10 @@ impl Edge {
 }
 
 fn plan(change: impl FnOnce(&mut Limits)) -> Plan {
-    let mut limits = Limits {
-        header_timeout: TIMEOUT,
-        header_bytes: CAP,
-        header_fields: 128,
-        body_bytes: 10 << 20,
-        body_min_rate: 1024,
-        write_timeout: Duration::from_secs(60),
-        keep_alive: Duration::from_secs(75),
-        connections: 20_000,
-        connections_per_source: 1000,
-        token_bytes: 8 * 1024,
-        http2_streams: 100,
-        http2_header_list: 64 * 1024,
-        http2_idle: Duration::from_secs(60),
-    };
-    change(&mut limits);
-    Plan {
-        server: ServerPlan {
-            threads: 1,
-            pre_stop: Duration::ZERO,
-            drain: Duration::from_secs(20),
-        },
-        listeners: vec![ListenerPlan {
-            name: "main".into(),
-            address: ([127, 0, 0, 1], 0).into(),
-            tls: None,
-            trusted_proxies: Arc::from([]),
-        }],
-        admin: AdminPlan {
-            address: ([127, 0, 0, 1], 0).into(),
-            token: None,
-        },
-        limits,
-        issuers: Vec::new(),
-        upstreams: Vec::new(),
-        routes: Vec::new(),
-        access_log: false,
-    }
+    let mut plan = testkit::plan(Vec::new());
+    change(&mut plan.limits);
+    assert_eq!(plan.limits.header_timeout, TIMEOUT);
+    plan
 }
 
 /// Reads one response with a `Content-Length`.
@@ -251,7 +220,7 @@ async fn a_silent_connection_is_closed_without_a_word() {
     ends(&mut client).await;
     assert_eq!(began.elapsed().as_secs(), TIMEOUT.as_secs());
     assert!(edge.counted("portcullis_unparsed_requests_total 0"));
-    assert!(edge.counted("portcullis_connections_open{listener=\"main\"} 0"));
+    assert!(edge.counted("portcullis_connections_open{listener=\"127.0.0.1:8072\"} 0"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -429,7 +398,7 @@ async fn caps_hold_for_the_process_and_for_each_source() {
     let mut third = connect().await;
     ends(&mut third).await;
     assert!(edge.counted("portcullis_unparsed_requests_total 1"));
-    assert!(edge.counted("portcullis_connections_open{listener=\"main\"} 2"));
+    assert!(edge.counted("portcullis_connections_open{listener=\"127.0.0.1:8072\"} 2"));
 
     // Of unknown source: only the cap of the whole holds.
     let mut unknown = edge.connect();

@@ -14,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::edge;
 use crate::reject::title;
 use crate::request::{RequestId, X_REQUEST_ID};
 
@@ -177,6 +178,7 @@ impl<S: AdminState> AdminApp<S> {
 #[async_trait]
 impl<S: AdminState> ServeHttp for AdminApp<S> {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        edge::head_read(session);
         session.set_total_drain_timeout(Some(DRAIN));
         let head = session.req_header();
         let id = RequestId::of(&head.headers);

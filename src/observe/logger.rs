@@ -2,7 +2,7 @@
 //!
 //! Three things that a stock logger would not do: foreign crates never speak below their cap, because at debug Pingora
 //! and its kind print headers and raw bytes; a flood of one target's warnings is thinned and counted; and every line
-//! passes [`redact`](super::redact) last.
+//! passes [`redact`](mod@super::redact) last.
 
 use std::collections::HashMap;
 use std::io::Write;

@@ -6,6 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
 use super::*;
+use crate::edge::GuardApp;
+use crate::observe::metrics::Metrics;
 
 #[derive(Default)]
 struct Fake {
@@ -77,7 +79,10 @@ impl Client {
     fn of(state: Arc<Fake>) -> Self {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let (shutdown, watch) = watch::channel(false);
+        let plan = crate::testkit::plan(Vec::new());
+        let metrics = Metrics::new(&plan).unwrap();
         let app = Arc::new(AdminApp::new(state));
+        let app = Arc::new(GuardApp::for_admin(app, &plan.limits, metrics));
         tokio::spawn(async move { app.process_new(Box::new(server), &watch).await });
         Client {
             stream: client,
@@ -227,6 +232,13 @@ async fn a_body_that_nobody_asked_for_is_no_second_request() {
     let mut rest = Vec::new();
     client.stream.read_to_end(&mut rest).await.unwrap();
     assert!(rest.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_is_cut_off_here_too() {
+    let mut client = Client::of(Arc::default());
+    let answer = client.send("GET /livez HT", "GET").await;
+    assert_eq!(answer.status, 408);
 }
 
 #[tokio::test]
