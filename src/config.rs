@@ -98,11 +98,11 @@ pub fn load_str(
             return Err(report.finish().err().unwrap_or_default());
         }
     };
-    for (written, instead) in &overrides.0 {
-        if !replace(&mut root, written, instead) {
-            let fault = Fault::new(format!("`{written}` should be replaced, but is not there"));
-            report.problem(Position::START, "", fault);
-        }
+    let mut used = vec![false; overrides.0.len()];
+    replace(&mut root, &overrides.0, &mut used);
+    for ((written, _), _) in overrides.0.iter().zip(&used).filter(|(_, used)| !**used) {
+        let fault = Fault::new(format!("`{written}` should be replaced, but is not there"));
+        report.problem(Position::START, "", fault);
     }
     walk::check(&mut root, env, mode, &mut report);
     let mut context = lower::Context {
@@ -138,22 +138,25 @@ fn whole_file(name: &str, fault: Fault) -> Vec<Diagnostic> {
     report.finish().err().unwrap_or_default()
 }
 
-fn replace(node: &mut Node, written: &str, instead: &str) -> bool {
+/// One pass over the file's own values, so that no replacement meets what another one wrote.
+fn replace(node: &mut Node, overrides: &[(String, String)], used: &mut [bool]) {
     match &mut node.value {
-        Value::Text(text) if text == written => {
-            *text = instead.to_owned();
-            true
+        Value::Text(text) => {
+            if let Some(place) = overrides.iter().position(|(written, _)| written == text) {
+                *text = overrides[place].1.clone();
+                used[place] = true;
+            }
         }
-        // Counting looks at every value; `any` would stop at the first.
         Value::List(items) => {
-            let found = items.iter_mut().map(|item| replace(item, written, instead));
-            found.filter(|found| *found).count() > 0
+            for item in items {
+                replace(item, overrides, used);
+            }
         }
         Value::Map(entries) => {
-            let nodes = entries.iter_mut().map(|entry| &mut entry.node);
-            let found = nodes.map(|node| replace(node, written, instead));
-            found.filter(|found| *found).count() > 0
+            for entry in entries {
+                replace(&mut entry.node, overrides, used);
+            }
         }
-        _ => false,
+        _ => {}
     }
 }

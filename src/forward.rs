@@ -89,6 +89,27 @@ pub fn response(
     head.insert_header(X_REQUEST_ID, request_id.value().clone())
 }
 
+/// Whose request it is: the caller, or what a trusted proxy says of its own caller, from the right.
+pub fn source(headers: &http::HeaderMap, caller: Caller<'_>) -> Option<IpAddr> {
+    let mut source = caller.address?;
+    let trusted = |address: &IpAddr| caller.trusted.iter().any(|net| net.contains(address));
+    let chain = headers.get_all(&X_FORWARDED_FOR).iter();
+    let chain: Vec<&str> = chain
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    for hop in chain.iter().rev() {
+        if !trusted(&source) {
+            break;
+        }
+        match hop.trim().parse::<IpAddr>() {
+            Ok(address) => source = address.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    Some(source)
+}
+
 struct Forwarded {
     source: HeaderValue,
     proto: HeaderValue,

@@ -59,8 +59,9 @@ impl ProxyHttp for Listener {
     }
 
     /// The head is here: hand the connection's deadlines over from the edge.
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Life) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, life: &mut Life) -> Result<()> {
         edge::head_read(session);
+        life.name(&session.req_header().headers);
         life::set_deadlines(session, &self.gateway.plan.limits);
         Ok(())
     }
@@ -105,6 +106,9 @@ impl ProxyHttp for Listener {
         head: &mut RequestHeader,
         life: &mut Life,
     ) -> Result<()> {
+        if let Err(rejection) = life.permitted(&self.gateway.plan) {
+            return Err(life.stop(rejection));
+        }
         let (route, permit, target) = life.permitted(&self.gateway.plan).map_err(refuse)?;
         let caller = life::caller(self, session);
         let ids = (&life.request_id, &life.trace);
@@ -131,7 +135,7 @@ impl ProxyHttp for Listener {
             *body = None;
         }
         let length = body.as_ref().map_or(0, Bytes::len);
-        life.body_arrived(length, self.gateway.clock.monotonic())
+        life.body_arrived(length, end, self.gateway.clock.monotonic())
             .map_err(|rejection| life.stop(rejection))
     }
 

@@ -10,8 +10,8 @@ mod target;
 pub use framing::{BodyLength, body_length};
 pub use ids::{RequestId, Trace};
 pub(crate) use ids::{TRACEPARENT, X_REQUEST_ID};
-pub(crate) use target::unescaped;
 pub use target::{Target, inspect};
+pub(crate) use target::{path_has_one_reading, unescaped};
 
 #[cfg(test)]
 mod tests;

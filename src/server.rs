@@ -1,6 +1,6 @@
 //! From a [`Plan`] to Pingora services: bind everything, then serve until told to stop.
 //!
-//! Pingora would try a taken port for half a minute and then panic in a task, and panics on a bad certificate
+//! Pingora would try a taken port for half a minute and then panic in a task, and panics on a bad certificate.
 //! So sockets and certificates are opened here, before anything starts.
 
 pub mod drain;
@@ -193,7 +193,7 @@ impl Bound {
         let conf = ServerConf {
             threads: plan.server.threads,
             // A drained process returns from here; Pingora's own grace period always sleeps to its end.
-            grace_period_seconds: Some(plan.server.drain.as_secs()),
+            grace_period_seconds: Some(plan.server.drain.as_millis().div_ceil(1000) as u64),
             graceful_shutdown_timeout_seconds: Some(0),
             upstream_keepalive_pool_size: 1024 * plan.server.threads,
             // Each pool has its own, lower number.

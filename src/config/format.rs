@@ -309,6 +309,12 @@ pub(super) fn route_path(text: &str) -> Result<(), Fault> {
     if !escapes {
         return Err(fault("a `%` is not followed by two hexadecimal digits"));
     }
+    if !crate::request::path_has_one_reading(text) {
+        return Err(
+            fault("no request could have it, because such targets are refused")
+                .hint("write letters, digits and `-._~` as they are"),
+        );
+    }
     Ok(())
 }
 

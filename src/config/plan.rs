@@ -159,7 +159,7 @@ pub struct UpstreamPlan {
 
 #[derive(Debug)]
 pub struct PeerPlan {
-    /// `host:port` as written; a name is resolved when the server starts.
+    /// `host:port` as written; a name is looked up again every ten seconds.
     pub address: String,
     pub weight: u32,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use once_cell::sync::OnceCell;
 use serde::Deserialize;
 
 /// `deploy/keycloak/demo-realm.json`, compiled in. Its secrets are public: they open nothing but a demo.
@@ -114,10 +115,15 @@ pub struct Role {
 pub struct UnassignedScope;
 
 impl Realm {
-    pub fn demo() -> Result<Realm, serde_json::Error> {
-        let mut realm: Realm = serde_json::from_str(DEMO)?;
-        realm.add_offline_access();
-        Ok(realm)
+    /// The compiled-in realm, read once in a process that may hold many issuers.
+    pub fn demo() -> Result<&'static Realm, serde_json::Error> {
+        // The standard library's cell cannot be filled by something that may fail.
+        static REALM: OnceCell<Realm> = OnceCell::new();
+        REALM.get_or_try_init(|| {
+            let mut realm: Realm = serde_json::from_str(DEMO)?;
+            realm.add_offline_access();
+            Ok(realm)
+        })
     }
 
     pub fn client(&self, id: &str) -> Option<&Client> {

@@ -10,9 +10,10 @@ use super::{Life, Listener};
 use crate::authorize;
 use crate::config::plan::{Access, Policy, RatePer, RoutePlan};
 use crate::credential;
+use crate::forward;
 use crate::limit::{Caller, RetryAfter};
 use crate::reject::Rejection;
-use crate::request::{self, BodyLength, RequestId, Trace};
+use crate::request::{self, BodyLength};
 use crate::route::{Found, View};
 
 /// Judges one request; what it learns stays in `life`, the permit above all.
@@ -24,8 +25,6 @@ pub(super) async fn judge(
     let gateway = &*listener.gateway;
     let plan = &gateway.plan;
     let head = session.req_header();
-    life.request_id = RequestId::of(&head.headers);
-    life.trace = Trace::of(&head.headers);
     if head.headers.len() > plan.limits.header_fields {
         return Err(Rejection::HeaderTooLarge);
     }
@@ -134,10 +133,12 @@ fn within_quota(
         },
         // A public route knows no client: its quota is the source's.
         (RatePer::Client | RatePer::Source, _) => Caller::Source(
-            super::life::caller(listener, session)
-                .address
-                .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
-                .into(),
+            forward::source(
+                &session.req_header().headers,
+                super::life::caller(listener, session),
+            )
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+            .into(),
         ),
     };
     limiter

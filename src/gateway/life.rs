@@ -39,7 +39,10 @@ pub struct Life {
     pub(super) peer: Option<String>,
     pub(super) answered_at: Option<Duration>,
     pub(super) rejection: Option<Rejection>,
-    tried: Vec<usize>,
+    /// The peer that has the request.
+    chosen: Option<usize>,
+    /// Peers that did not take a connection.
+    refused: Vec<usize>,
     /// Holds the process open while it drains.
     _active: Active,
 }
@@ -63,8 +66,8 @@ impl Life {
     pub(super) fn begin(gateway: &Gateway) -> Self {
         Life {
             started: gateway.clock.monotonic(),
-            request_id: RequestId::fresh(),
-            trace: Trace::fresh(),
+            request_id: RequestId::unknown(),
+            trace: Trace::unknown(),
             target: None,
             route: None,
             allow: None,
@@ -78,9 +81,16 @@ impl Life {
             peer: None,
             answered_at: None,
             rejection: None,
-            tried: Vec::new(),
+            chosen: None,
+            refused: Vec::new(),
             _active: gateway.drain.enter(),
         }
+    }
+
+    /// The request's own name and trace, from the head or new.
+    pub(super) fn name(&mut self, headers: &http::HeaderMap) {
+        self.request_id = RequestId::of(headers);
+        self.trace = Trace::of(headers);
     }
 
     /// Notes why the request was refused; the first reason stays.
@@ -127,7 +137,8 @@ impl Life {
         if left.is_zero() {
             return Err(Rejection::UpstreamTimeout);
         }
-        let mut peer = pool.choose(&mut self.tried)?;
+        let (index, mut peer) = pool.choose(&self.refused)?;
+        self.chosen = Some(index);
         let read = &mut peer.options.read_timeout;
         *read = Some(read.map_or(left, |own| own.min(left)));
         Ok(peer)
@@ -137,24 +148,31 @@ impl Life {
         self.peer = Some(peer._address.to_string());
     }
 
-    pub(super) fn body_arrived(&mut self, bytes: usize, now: Duration) -> Result<(), Rejection> {
+    pub(super) fn body_arrived(
+        &mut self,
+        bytes: usize,
+        end: bool,
+        now: Duration,
+    ) -> Result<(), Rejection> {
         self.body.bytes = self.body.bytes.saturating_add(bytes as u64);
         if self.body.bytes > self.body.limit {
             return Err(Rejection::BodyTooLarge);
         }
         match &mut self.body.rate {
-            Some(rate) => rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow),
-            None => Ok(()),
+            // A body that is complete was fast enough.
+            Some(rate) if !end => rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow),
+            _ => Ok(()),
         }
     }
 
     /// Whether a failed connect may be tried on another peer.
-    pub(super) fn may_connect_again(&self, gateway: &Gateway) -> bool {
+    pub(super) fn may_connect_again(&mut self, gateway: &Gateway) -> bool {
+        self.refused.extend(self.chosen);
         let Ok((route, permit, _)) = self.permitted(&gateway.plan) else {
             return false;
         };
         let pool = gateway.upstreams.open(route.upstream, permit);
-        let again = self.tried.len() < pool.attempts().min(pool.peers().len());
+        let again = self.refused.len() < pool.attempts().min(pool.peers().len());
         if again {
             gateway
                 .metrics
@@ -200,9 +218,8 @@ impl Life {
 
     /// Which pool was tried, if one was.
     pub(super) fn upstream(&self, plan: &Plan) -> Option<UpstreamId> {
-        let tried = !self.tried.is_empty();
         self.route
-            .filter(|_| tried)
+            .filter(|_| self.chosen.is_some())
             .map(|route| plan.route(route).upstream)
     }
 
@@ -216,10 +233,19 @@ impl Life {
 pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     // `None` is a connection that ends after this request: HTTP/1.0, `Connection: close`, shutdown.
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(limits.keep_alive.as_secs().max(1)));
+        session.set_keepalive(Some(whole_seconds(limits.keep_alive)));
     }
     session.set_read_timeout(Some(BODY_READ_TIMEOUT));
     session.set_write_timeout(Some(limits.write_timeout));
+}
+
+/// Pingora counts in seconds; rounded up, because 0 would be unlimited.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration
+        .as_millis()
+        .div_ceil(1000)
+        .try_into()
+        .unwrap_or(u64::MAX)
 }
 
 pub(super) fn caller<'a>(listener: &'a Listener, session: &Session) -> Caller<'a> {

@@ -21,7 +21,10 @@ pub(super) fn finish(life: &Life, listener: &Listener, session: &Session) {
     gateway
         .metrics
         .request(life.route, &head.method, status, took);
-    if let Some(rejection) = life.rejection {
+    // A response that broke off after its head is the upstream's failure, not a refusal of ours.
+    if let Some(rejection) = life.rejection
+        && rejection.answer().status == status
+    {
         gateway.metrics.rejected(life.route, rejection);
     }
     count_upstream(life, listener, &gateway.metrics);

@@ -57,6 +57,7 @@ pub fn level() -> LevelFilter {
     std::env::var(LEVEL_VARIABLE)
         .ok()
         .and_then(|word| word.trim().parse().ok())
+        .filter(|level| *level != LevelFilter::Off)
         .unwrap_or(LevelFilter::Info)
 }
 

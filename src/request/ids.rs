@@ -18,6 +18,11 @@ impl RequestId {
         }
     }
 
+    /// Before the head is here.
+    pub fn unknown() -> Self {
+        RequestId(HeaderValue::from_static("unknown"))
+    }
+
     pub fn fresh() -> Self {
         RequestId(hex_value(&format!("{:032x}", fastrand::u128(..))))
     }
@@ -55,6 +60,14 @@ impl Trace {
                 started_here: false,
             },
             _ => Self::fresh(),
+        }
+    }
+
+    /// Before the head is here.
+    pub fn unknown() -> Self {
+        Trace {
+            parent: HeaderValue::from_static(""),
+            started_here: true,
         }
     }
 

@@ -85,7 +85,7 @@ fn origin_form<'a>(raw: &'a str, host: &str) -> Result<(&'a str, Option<&'a str>
 }
 
 /// Everything that normalisers are known to disagree about is refused.
-fn path_has_one_reading(path: &str) -> bool {
+pub(crate) fn path_has_one_reading(path: &str) -> bool {
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         // An empty segment is `//`, but a final one is only a trailing slash.

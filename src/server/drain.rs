@@ -11,6 +11,7 @@ pub struct Drain(Arc<State>);
 struct State {
     stopping: AtomicBool,
     closed: AtomicBool,
+    abandoned: AtomicBool,
     active: AtomicUsize,
 }
 
@@ -36,6 +37,15 @@ impl Drain {
     /// The listeners close now: what is alive is all that will be.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
+    }
+
+    /// What is alive is not waited for any longer.
+    pub fn abandon(&self) {
+        self.0.abandoned.store(true, Ordering::Release);
+    }
+
+    pub fn abandoned(&self) -> bool {
+        self.0.abandoned.load(Ordering::Acquire)
     }
 
     pub fn closed(&self) -> bool {

@@ -13,8 +13,10 @@ use tokio::sync::watch;
 use crate::gateway::Gateway;
 
 /// What may tell the gateway to stop.
+#[derive(Clone)]
 pub struct Signals(Source);
 
+#[derive(Clone)]
 enum Source {
     Process,
     Handle(watch::Receiver<Stop>),
@@ -68,6 +70,36 @@ impl Signals {
     }
 }
 
+impl Signals {
+    /// The next word after the first one.
+    async fn wait_again(&self) {
+        match &self.0 {
+            Source::Process => {
+                self.wait().await;
+            }
+            Source::Handle(receiver) => {
+                let mut receiver = receiver.clone();
+                // A handle that is gone lets the drain take its time.
+                if receiver.wait_for(|stop| *stop == Stop::Now).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+
+    /// SIGHUP would end the process; who sends it wants a new configuration, not an outage.
+    fn outlive_hangup(&self) {
+        let (Source::Process, Ok(mut hangup)) = (&self.0, signal(SignalKind::hangup())) else {
+            return;
+        };
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                log::warn!("SIGHUP: a changed configuration needs a restart in this version");
+            }
+        });
+    }
+}
+
 impl StopHandle {
     pub fn drain(&self) {
         self.0.send_replace(Stop::Drain);
@@ -87,17 +119,31 @@ struct Watch {
 #[async_trait]
 impl ShutdownSignalWatch for Watch {
     async fn recv(&self) -> ShutdownSignal {
+        self.signals.outlive_hangup();
         let stop = self.signals.wait().await;
         self.gateway.drain.stop();
         match stop {
             Stop::Now | Stop::No => ShutdownSignal::FastShutdown,
             Stop::Drain => {
                 log::info!("stopping: readiness fails, requests in flight may finish");
+                self.hear_impatience();
                 tokio::time::sleep(self.gateway.plan.server.pre_stop).await;
                 self.gateway.drain.close();
                 ShutdownSignal::GracefulTerminate
             }
         }
+    }
+}
+
+impl Watch {
+    /// A second signal ends the drain.
+    fn hear_impatience(&self) {
+        let (signals, drain) = (self.signals.clone(), self.gateway.drain.clone());
+        tokio::spawn(async move {
+            signals.wait_again().await;
+            log::warn!("told to stop again: requests in flight are cut off");
+            drain.abandon();
+        });
     }
 }
 
@@ -136,7 +182,8 @@ pub(super) fn run(server: Server, signals: Signals, gateway: &Arc<Gateway>) -> E
                 if gateway.drain.closed() {
                     closed_for += LOOK;
                 }
-                if closed_for >= CLOSING && gateway.drain.active() == 0 {
+                let quiet = closed_for >= CLOSING && gateway.drain.active() == 0;
+                if quiet || gateway.drain.abandoned() {
                     break;
                 }
             }

@@ -82,21 +82,23 @@ impl Pool {
         })
     }
 
-    /// The next peer that is not in `tried`; its index goes there.
+    /// The next peer, and its index, that is not among those that refused to connect.
+    ///
+    /// A peer that took a connection and lost it may be asked again: Pingora does so for an idempotent request on a
+    /// connection that had died in its pool.
     ///
     /// # Errors
     /// [`NoPeer::Exhausted`].
-    pub fn choose(&self, tried: &mut Vec<usize>) -> Result<Box<HttpPeer>, NoPeer> {
+    pub fn choose(&self, refused: &[usize]) -> Result<(usize, Box<HttpPeer>), NoPeer> {
         let start = self.next.fetch_add(1, Ordering::Relaxed);
         for step in 0..self.schedule.len() {
             let slot = start.wrapping_add(step) % self.schedule.len();
             let index = usize::from(self.schedule[slot]);
-            if tried.contains(&index) {
+            if refused.contains(&index) {
                 continue;
             }
             if let Some(peer) = self.peers[index].connectable() {
-                tried.push(index);
-                return Ok(peer);
+                return Ok((index, peer));
             }
         }
         Err(NoPeer::Exhausted)

@@ -31,7 +31,7 @@ fn port(peer: &HttpPeer) -> u16 {
 }
 
 fn next(pool: &Pool) -> u16 {
-    port(&pool.choose(&mut Vec::new()).unwrap())
+    port(&pool.choose(&[]).unwrap().1)
 }
 
 #[test]
@@ -90,17 +90,24 @@ fn many_callers_share_the_schedule_fairly() {
 }
 
 #[test]
-fn a_tried_peer_is_skipped_until_none_is_left() {
+fn a_peer_that_refused_is_skipped_until_none_is_left() {
     let peers = [("127.0.0.1:1", 5), ("127.0.0.1:2", 1), ("127.0.0.1:3", 1)];
     with_pool(upstream("a", &peers), |pool| {
         for _ in 0..20 {
             let mut tried = Vec::new();
             let mut ports: Vec<u16> = (0..3)
-                .map(|_| port(&pool.choose(&mut tried).unwrap()))
+                .map(|_| {
+                    let (index, peer) = pool.choose(&tried).unwrap();
+                    tried.push(index);
+                    port(&peer)
+                })
                 .collect();
             ports.sort_unstable();
             assert_eq!(ports, [1, 2, 3]);
-            assert_eq!(pool.choose(&mut tried).err(), Some(NoPeer::Exhausted));
+            assert_eq!(
+                pool.choose(&tried).map(|(index, _)| index).err(),
+                Some(NoPeer::Exhausted)
+            );
             assert_eq!(tried.len(), 3);
         }
     });
@@ -124,11 +131,14 @@ fn a_peer_without_an_address_is_skipped() {
 #[test]
 fn a_name_that_moved_is_followed() {
     with_pool(upstream("a", &[("accounts.internal:80", 1)]), |pool| {
-        assert_eq!(pool.choose(&mut Vec::new()).err(), Some(NoPeer::Exhausted));
+        assert_eq!(
+            pool.choose(&[]).map(|(index, _)| index).err(),
+            Some(NoPeer::Exhausted)
+        );
         for address in ["10.0.0.1:80", "[2001:db8::1]:80", "10.0.0.2:80"] {
             let address: SocketAddr = address.parse().unwrap();
             pool.peers()[0].resolved(address);
-            let peer = pool.choose(&mut Vec::new()).unwrap();
+            let peer = pool.choose(&[]).unwrap().1;
             assert_eq!(peer._address.as_inet(), Some(&address));
         }
     });
@@ -138,7 +148,7 @@ fn a_name_that_moved_is_followed() {
 fn a_pool_that_nobody_can_be_in_has_no_peer() {
     for peers in [&[][..], &[("127.0.0.1:1", 0)]] {
         with_pool(upstream("a", peers), |pool| {
-            let none = pool.choose(&mut Vec::new()).err();
+            let none = pool.choose(&[]).map(|(index, _)| index).err();
             assert_eq!(none, Some(NoPeer::Exhausted));
         });
     }
@@ -214,7 +224,7 @@ fn a_peer_is_built_from_its_pool() {
             (&*pool.name, pool.id, pool.attempts()),
             ("a", UpstreamId(0), 2)
         );
-        let peer = pool.choose(&mut Vec::new()).unwrap();
+        let peer = pool.choose(&[]).unwrap().1;
         let options = &peer.options;
         assert_eq!(options.connection_timeout, Some(Duration::from_secs(1)));
         assert_eq!(
@@ -242,7 +252,7 @@ fn a_tls_peer_is_checked_against_its_name() {
         ..upstream("a", &[("127.0.0.1:1", 1)])
     };
     with_pool(tls, |pool| {
-        let peer = pool.choose(&mut Vec::new()).unwrap();
+        let peer = pool.choose(&[]).unwrap().1;
         assert!(peer.is_tls());
         assert_eq!(peer.sni, "accounts.internal");
         assert!(peer.options.verify_cert && peer.options.verify_hostname);
@@ -258,7 +268,7 @@ fn pools_with_one_address_do_not_share_connections() {
     ])
     .unwrap();
     let hash = |index: usize| {
-        let peer = pools.all()[index].choose(&mut Vec::new()).unwrap();
+        let peer = pools.all()[index].choose(&[]).unwrap().1;
         peer.reuse_hash()
     };
     assert_eq!(hash(0), hash(0));
@@ -299,7 +309,7 @@ fn a_ca_file_is_loaded() {
     let two = format!("{0}\n# and again\n{0}", pair.cert.pem());
     let file = Scratch::holding("good-ca.pem", &two);
     let pools = with_ca(&file.0).unwrap();
-    let peer = pools.all()[0].choose(&mut Vec::new()).unwrap();
+    let peer = pools.all()[0].choose(&[]).unwrap().1;
     assert_eq!(peer.options.ca.as_ref().map(|ca| ca.len()), Some(2));
 }
 

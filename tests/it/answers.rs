@@ -525,6 +525,25 @@ fn upstream_failures_are_502_503_and_504() {
     }
 }
 
+/// A peer that closed its pooled connection is asked again on a new one: it is not a peer that refused.
+#[test]
+fn a_connection_that_died_in_the_pool_costs_no_request() {
+    let issuer = issuer();
+    let origin = Origin::answering(|_, stream| {
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+        // Without `Connection: close`: the gateway keeps the connection and finds it dead.
+        stream.shutdown(std::net::Shutdown::Both).unwrap();
+    });
+    let gateway = Setup::new(&issuer, origin.address())
+        .routes(reader_route())
+        .start();
+    for _ in 0..20 {
+        assert_eq!(get(gateway.address(), "/open", None).status, 200);
+    }
+}
+
 trait Pipe: Sized {
     fn pipe<T>(self, into: impl FnOnce(Self) -> T) -> T {
         into(self)

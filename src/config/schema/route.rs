@@ -84,7 +84,7 @@ pub(super) static ROUTE: Block = Block {
         key(
             "timeout",
             DURATION,
-            "Time from the request's head to the end of the response; then 504.",
+            "Time from the request's head to the head of the response, then between two reads; then 504.",
         )
         .default("30s"),
         key(

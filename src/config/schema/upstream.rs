@@ -186,7 +186,7 @@ static TIMEOUTS: Block = Block {
         key(
             "connect",
             DURATION,
-            "Time to connect, TLS included; then the next peer is tried.",
+            "Time to connect, and as long again for TLS; then the next peer is tried.",
         )
         .default("1s"),
         key(

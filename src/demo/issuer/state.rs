@@ -13,7 +13,7 @@ use crate::demo::keys::KeyRing;
 use crate::demo::realm::{Client, Realm};
 
 pub(super) struct State {
-    pub(super) realm: Realm,
+    pub(super) realm: &'static Realm,
     /// The `iss` of every token. Fixed at start: it never follows the `Host` of a request.
     pub(super) issuer: String,
     /// The realm's URL on the bound address.
@@ -35,7 +35,7 @@ impl State {
         let local = format!("http://{bound}");
         let base = options.base_url.as_ref().unwrap_or(&local);
         Ok(State {
-            keys: RwLock::new(KeyRing::generate(&realm, options.keys)?),
+            keys: RwLock::new(KeyRing::generate(realm, options.keys)?),
             issuer: format!("{}/realms/{}", base.trim_end_matches('/'), realm.name),
             local: format!("{local}/realms/{}", realm.name),
             realm,
