@@ -89,6 +89,13 @@ pub fn response(
     head.insert_header(X_REQUEST_ID, request_id.value().clone())
 }
 
+/// RFC 9112 section 6.1: a caller of HTTP/1.0 knows no chunks, so the end of its connection ends its body.
+pub fn without_chunks(head: &mut ResponseHeader, version: http::Version) {
+    if version < http::Version::HTTP_11 {
+        head.remove_header(&http::header::TRANSFER_ENCODING);
+    }
+}
+
 struct Forwarded {
     source: HeaderValue,
     proto: HeaderValue,
