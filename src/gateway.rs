@@ -131,7 +131,7 @@ impl ProxyHttp for Listener {
             *body = None;
         }
         let length = body.as_ref().map_or(0, Bytes::len);
-        life.body_arrived(length, self.gateway.clock.monotonic())
+        life.body_arrived(length, end, self.gateway.clock.monotonic())
             .map_err(|rejection| life.stop(rejection))
     }
 

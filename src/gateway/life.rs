@@ -137,14 +137,20 @@ impl Life {
         self.peer = Some(peer._address.to_string());
     }
 
-    pub(super) fn body_arrived(&mut self, bytes: usize, now: Duration) -> Result<(), Rejection> {
+    pub(super) fn body_arrived(
+        &mut self,
+        bytes: usize,
+        end: bool,
+        now: Duration,
+    ) -> Result<(), Rejection> {
         self.body.bytes = self.body.bytes.saturating_add(bytes as u64);
         if self.body.bytes > self.body.limit {
             return Err(Rejection::BodyTooLarge);
         }
         match &mut self.body.rate {
-            Some(rate) => rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow),
-            None => Ok(()),
+            // A body that is complete was fast enough.
+            Some(rate) if !end => rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow),
+            _ => Ok(()),
         }
     }
 
