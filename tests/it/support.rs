@@ -3,7 +3,11 @@
 mod gateway;
 mod http1;
 mod origin;
+mod scratch;
+mod wire;
 
 pub use gateway::{Gateway, Setup, eventually};
 pub use http1::{Answer, Connection, get};
 pub use origin::{Origin, Received};
+pub use scratch::Scratch;
+pub use wire::{Closed, Full, Wire};
