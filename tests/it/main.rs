@@ -6,4 +6,5 @@
 mod answers;
 mod carry;
 mod support;
+mod tls;
 mod upstream_view;
