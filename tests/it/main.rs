@@ -5,6 +5,7 @@
 
 mod answers;
 mod carry;
+mod keys;
 mod support;
 mod tls;
 mod upstream_view;
