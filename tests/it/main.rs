@@ -6,6 +6,7 @@
 mod answers;
 mod carry;
 mod keys;
+mod matrix;
 mod support;
 mod tls;
 mod upstream_view;
