@@ -110,6 +110,13 @@ pub fn source(headers: &http::HeaderMap, caller: Caller<'_>) -> Option<IpAddr> {
     Some(source)
 }
 
+/// RFC 9112 section 6.1: a caller of HTTP/1.0 knows no chunks, so the end of its connection ends its body.
+pub fn without_chunks(head: &mut ResponseHeader, version: http::Version) {
+    if version < http::Version::HTTP_11 {
+        head.remove_header(&http::header::TRANSFER_ENCODING);
+    }
+}
+
 struct Forwarded {
     source: HeaderValue,
     proto: HeaderValue,

@@ -151,11 +151,12 @@ impl ProxyHttp for Listener {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         life: &mut Life,
     ) -> Result<()> {
         let route = life.route.map(|id| self.gateway.plan.route(id));
+        forward::without_chunks(head, session.req_header().version);
         forward::response(head, route.map(|r| &r.response_headers), &life.request_id)
     }
 

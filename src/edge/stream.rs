@@ -77,6 +77,8 @@ pub(super) struct GuardStream {
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
     lingering: bool,
+    /// Bytes of a response may lie in the buffers below.
+    unflushed: bool,
     answer: Vec<u8>,
     answer_sent: usize,
     peer: Option<SocketAddr>,
@@ -102,6 +104,7 @@ impl GuardStream {
             timer: None,
             timing: false,
             lingering: false,
+            unflushed: false,
             answer: Vec::new(),
             answer_sent: 0,
             peer,
@@ -277,6 +280,15 @@ impl GuardStream {
         self.poll_answer(cx)
     }
 
+    /// Pingora flushes a body of known length only when all of it is written, so that a slow upstream's first bytes
+    /// would lie here for as long as the last ones take. While both sides wait is the time to send them.
+    fn flush_idle(&mut self, cx: &mut Context<'_>) {
+        // What fails here fails the next write, which has somebody to tell.
+        if Pin::new(&mut self.inner).poll_flush(cx).is_ready() {
+            self.unflushed = false;
+        }
+    }
+
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.lingering {
             self.lingering = true;
@@ -320,10 +332,14 @@ impl AsyncRead for GuardStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.phase() == OPEN {
-            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        if this.phase() != OPEN {
+            return this.poll_head(cx, buf);
         }
-        this.poll_head(cx, buf)
+        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if this.unflushed && read.is_pending() {
+            this.flush_idle(cx);
+        }
+        read
     }
 }
 
@@ -335,6 +351,7 @@ impl AsyncWrite for GuardStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.h2 || this.phase() == OPEN {
+            this.unflushed = !this.h2;
             return Pin::new(&mut this.inner).poll_write(cx, buf);
         }
         ready!(this.poll_replace(cx, buf))?;
@@ -348,6 +365,7 @@ impl AsyncWrite for GuardStream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.h2 || this.phase() == OPEN {
+            this.unflushed = !this.h2;
             return Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
         }
         let first = bufs.iter().find(|buf| !buf.is_empty());
@@ -364,7 +382,9 @@ impl AsyncWrite for GuardStream {
         if this.phase() == ANSWERING {
             return this.poll_answer(cx);
         }
-        Pin::new(&mut this.inner).poll_flush(cx)
+        ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+        this.unflushed = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

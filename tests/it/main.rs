@@ -8,5 +8,9 @@
 )]
 
 mod answers;
+mod carry;
+mod keys;
+mod matrix;
 mod support;
+mod tls;
 mod upstream_view;

@@ -28,6 +28,14 @@ impl Connection<TcpStream> {
         Connection::over(stream)
     }
 
+    /// What a listener accepted.
+    pub fn accepted(stream: TcpStream) -> Self {
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Connection::over(stream)
+    }
+
     pub fn shut_write(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).unwrap();
     }
@@ -80,7 +88,14 @@ impl<S: Read + Write> Connection<S> {
         self.buffer.is_empty() && !self.more()
     }
 
-    fn head(&mut self) -> String {
+    /// Whatever else comes until the other side closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// The next head, blank line included.
+    pub fn head(&mut self) -> String {
         loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
                 let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
@@ -98,23 +113,26 @@ impl<S: Read + Write> Connection<S> {
         if answer.header("transfer-encoding") == Some("chunked") {
             let mut body = Vec::new();
             loop {
-                let line = self.line();
-                let size = usize::from_str_radix(line.trim(), 16).unwrap();
-                let chunk = self.exactly(size);
-                body.extend_from_slice(&chunk);
-                self.line();
-                if size == 0 {
+                let chunk = self.chunk();
+                if chunk.is_empty() {
                     return body;
                 }
+                body.extend_from_slice(&chunk);
             }
         }
         match answer.header("content-length") {
             Some(length) => self.exactly(length.parse().unwrap()),
-            None => {
-                while self.more() {}
-                std::mem::take(&mut self.buffer)
-            }
+            None => self.rest(),
         }
+    }
+
+    /// One chunk of a chunked body; empty at its end.
+    pub fn chunk(&mut self) -> Vec<u8> {
+        let line = self.line();
+        let size = usize::from_str_radix(line.trim(), 16).unwrap();
+        let chunk = self.exactly(size);
+        self.line();
+        chunk
     }
 
     fn line(&mut self) -> String {
@@ -127,7 +145,7 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    fn exactly(&mut self, length: usize) -> Vec<u8> {
+    pub fn exactly(&mut self, length: usize) -> Vec<u8> {
         while self.buffer.len() < length {
             assert!(self.more(), "closed within a body");
         }

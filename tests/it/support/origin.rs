@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// One request as it came.
@@ -29,6 +30,7 @@ type Respond = dyn Fn(&Received, &mut TcpStream) + Send + Sync;
 pub struct Origin {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Origin {
@@ -47,11 +49,14 @@ impl Origin {
         let origin = Origin {
             address: socket.local_addr().unwrap(),
             received: Arc::default(),
+            connections: Arc::default(),
         };
         let received = origin.received.clone();
+        let connections = origin.connections.clone();
         let respond: Arc<Respond> = Arc::new(respond);
         std::thread::spawn(move || {
             while let Ok((stream, _)) = socket.accept() {
+                connections.fetch_add(1, Ordering::Relaxed);
                 let (received, respond) = (received.clone(), respond.clone());
                 std::thread::spawn(move || serve(stream, &received, &*respond));
             }
@@ -65,6 +70,11 @@ impl Origin {
 
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
+    }
+
+    /// How many connections were opened to this origin.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The one request that reached this origin.
