@@ -11,6 +11,7 @@ pub struct Drain(Arc<State>);
 struct State {
     stopping: AtomicBool,
     closed: AtomicBool,
+    abandoned: AtomicBool,
     active: AtomicUsize,
 }
 
@@ -40,6 +41,15 @@ impl Drain {
 
     pub fn closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// Nobody waits for what is still alive.
+    pub fn abandon(&self) {
+        self.0.abandoned.store(true, Ordering::Release);
+    }
+
+    pub fn abandoned(&self) -> bool {
+        self.0.abandoned.load(Ordering::Acquire)
     }
 
     pub fn stopping(&self) -> bool {

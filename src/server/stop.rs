@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::gateway::Gateway;
+use crate::server::drain::Drain;
 
 /// What may tell the gateway to stop.
 pub struct Signals(Source);
@@ -66,6 +67,28 @@ impl Signals {
             }
         }
     }
+
+    /// Ends a drain at once when somebody who began it loses patience.
+    fn impatience(&self, drain: Drain) -> impl Future<Output = ()> + use<> {
+        let source = match &self.0 {
+            Source::Process => None,
+            Source::Handle(receiver) => Some(receiver.clone()),
+        };
+        async move {
+            match source {
+                None => match signal(SignalKind::interrupt()) {
+                    Ok(mut interrupt) => drop(interrupt.recv().await),
+                    Err(_) => return,
+                },
+                Some(mut receiver) => {
+                    if receiver.wait_for(|stop| *stop == Stop::Now).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            drain.abandon();
+        }
+    }
 }
 
 impl StopHandle {
@@ -93,6 +116,8 @@ impl ShutdownSignalWatch for Watch {
             Stop::Now | Stop::No => ShutdownSignal::FastShutdown,
             Stop::Drain => {
                 log::info!("stopping: readiness fails, requests in flight may finish");
+                // Pingora listens for one signal only; this task lives as long as its runtime, to the end.
+                tokio::spawn(self.signals.impatience(self.gateway.drain.clone()));
                 tokio::time::sleep(self.gateway.plan.server.pre_stop).await;
                 self.gateway.drain.close();
                 ShutdownSignal::GracefulTerminate
@@ -136,7 +161,8 @@ pub(super) fn run(server: Server, signals: Signals, gateway: &Arc<Gateway>) -> E
                 if gateway.drain.closed() {
                     closed_for += LOOK;
                 }
-                if closed_for >= CLOSING && gateway.drain.active() == 0 {
+                let drained = closed_for >= CLOSING && gateway.drain.active() == 0;
+                if drained || gateway.drain.abandoned() {
                     break;
                 }
             }
