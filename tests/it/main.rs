@@ -4,5 +4,8 @@
 #![allow(unreachable_pub, reason = "nothing of a test binary is reachable")]
 
 mod answers;
+mod cli;
+mod demo;
+mod process;
 mod support;
 mod upstream_view;
