@@ -83,7 +83,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
         let peer = peer_of(&stream);
         let metrics = &self.rules.metrics;
         let Some(_ticket) = self.connections.admit(peer.map(|peer| peer.ip())) else {
-            metrics.unparsed();
+            metrics.connection_refused();
             log::warn!(
                 "closed a connection from {} at once: too many are open",
                 Peer(peer)

@@ -19,13 +19,14 @@ mod weak;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use crypto::install as install_crypto;
 pub use fault::{Fault, Refusal, Unjudged};
 pub use principal::Principal;
 
 use crate::clock::Clock;
-use crate::config::plan::{IssuerId, IssuerPlan, Plan};
+use crate::config::plan::{Algorithm, IssuerId, IssuerPlan, Plan};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
@@ -47,6 +48,16 @@ impl Source {
             Source::Local => "local",
         }
     }
+}
+
+/// A key of the current set, for the operator to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldKey {
+    pub kid: String,
+    /// What it verifies.
+    pub algorithms: Vec<Algorithm>,
+    /// Since the set that brought it was fetched.
+    pub age: Duration,
 }
 
 /// What came of one token.
@@ -161,6 +172,11 @@ impl Verifier {
         issuers
             .map(|issuer| (issuer.plan.name.clone(), issuer.keys.readiness()))
             .collect()
+    }
+
+    /// The keys that an issuer's tokens are proved with.
+    pub fn keys(&self, issuer: IssuerId) -> Vec<HeldKey> {
+        self.issuers[issuer.0].keys.held()
     }
 
     /// Brings the gauges of the keys held and their age up to date. Call it before a scrape is answered.

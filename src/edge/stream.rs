@@ -11,7 +11,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Method;
 use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
@@ -236,9 +235,7 @@ impl GuardStream {
     fn prepare(&mut self, rejection: Rejection) {
         let status = rejection.answer().status;
         let metrics = &self.rules.metrics;
-        metrics.rejected(None, rejection);
-        // CONNECT is not in the label's closed set: it counts as `other`, and so does what has no method yet.
-        metrics.request(None, &Method::CONNECT, status, Duration::ZERO);
+        metrics.head_refused(rejection);
         if rejection == Rejection::MalformedRequest {
             metrics.unparsed();
         }

@@ -63,9 +63,7 @@ pub struct IssuerState {
     pub algorithms: Vec<&'static str>,
     pub ready: bool,
     pub key_count: usize,
-    /// `None` until the key store can be looked into.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub keys: Option<Vec<KeyState>>,
+    pub keys: Vec<KeyState>,
     pub reason: Option<String>,
 }
 

@@ -65,6 +65,8 @@ pub struct Metrics {
     upstreams: Vec<UpstreamHandles>,
     connections: Vec<IntGauge>,
     unparsed: IntCounter,
+    refused_connections: IntCounter,
+    lost_log_lines: IntCounter,
 }
 
 struct RouteHandles {
@@ -182,6 +184,16 @@ impl Metrics {
             "Connections that ended on bytes that never became a request.",
         )?;
         registry.register(Box::new(unparsed.clone()))?;
+        let refused_connections = IntCounter::new(
+            "portcullis_connections_refused_total",
+            "Connections closed at once because too many were open.",
+        )?;
+        registry.register(Box::new(refused_connections.clone()))?;
+        let lost_log_lines = IntCounter::new(
+            "portcullis_access_log_dropped_total",
+            "Access-log lines dropped because their reader was too slow.",
+        )?;
+        registry.register(Box::new(lost_log_lines.clone()))?;
         let build = gauges(
             &registry,
             "portcullis_build_info",
@@ -253,6 +265,8 @@ impl Metrics {
                 .map(|listener| connections.with_label_values(&[&listener.name]))
                 .collect(),
             unparsed,
+            refused_connections,
+            lost_log_lines,
             registry,
         }))
     }
@@ -312,6 +326,24 @@ impl Metrics {
         &self.connections[listener]
     }
 
+    /// A request refused before its head was whole: it has no route yet, and no method.
+    pub fn head_refused(&self, rejection: Rejection) {
+        let status = rejection.answer().status;
+        self.rejected(None, rejection);
+        self.request(None, &http::Method::CONNECT, status, Duration::ZERO);
+    }
+
+    /// A connection was closed at once because too many were open.
+    pub fn connection_refused(&self) {
+        self.refused_connections.inc();
+    }
+
+    /// How many access-log lines have been lost since the start.
+    pub fn log_lines_lost(&self, total: u64) {
+        let known = self.lost_log_lines.get();
+        self.lost_log_lines.inc_by(total.saturating_sub(known));
+    }
+
     /// A connection ended on bytes that never became a request.
     pub fn unparsed(&self) {
         self.unparsed.inc();
@@ -351,6 +383,7 @@ fn gauges(
     Ok(vec)
 }
 
+/// `CONNECT` is not in the label's closed set and counts as `other`.
 fn method_index(method: &http::Method) -> usize {
     METHODS
         .iter()

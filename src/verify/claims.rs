@@ -39,15 +39,16 @@ impl Claims {
     /// The edges: a token is expired from the second `exp` + leeway on (RFC 7519 section 4.1.4: the time must be
     /// *before* `exp`) and valid from the second `nbf` - leeway on.
     pub(super) fn check(&self, issuer: &IssuerPlan, marked: bool, now: u64) -> Result<(), Refusal> {
-        self.types()?;
-        let expires = seconds(self.all.get("exp")).ok_or(Refusal::Claims)?;
-        if self.client().is_none() {
+        let claims = Registered::of(&self.all);
+        claims.types()?;
+        let expires = seconds(claims.exp).ok_or(Refusal::Claims)?;
+        if claims.client().is_none() {
             return Err(Refusal::Claims);
         }
-        if self.all.contains_key("cnf") {
+        if claims.cnf.is_some() {
             return Err(Refusal::SenderConstrained);
         }
-        match self.text("typ") {
+        match text(claims.typ) {
             Some("Bearer") => {}
             Some(_) => return Err(Refusal::Kind),
             None if marked || issuer.unmarked == Unmarked::Allow => {}
@@ -57,62 +58,16 @@ impl Claims {
         if now >= expires.saturating_add(leeway) {
             return Err(Refusal::Expired);
         }
-        if let Some(begins) = self.all.get("nbf") {
+        if let Some(begins) = claims.nbf {
             let begins = begins_at(begins).ok_or(Refusal::Claims)?;
             if now.saturating_add(leeway) < begins {
                 return Err(Refusal::NotYetValid);
             }
         }
-        if !self.is_for(&issuer.audience) {
+        if !claims.is_for(&issuer.audience) {
             return Err(Refusal::Audience);
         }
         Ok(())
-    }
-
-    /// Registered claims of the wrong type refuse the token: another reader might make something of them.
-    fn types(&self) -> Result<(), Refusal> {
-        let text = |name| self.all.get(name).is_none_or(Value::is_string);
-        let time = |name| {
-            self.all
-                .get(name)
-                .is_none_or(|at| seconds(Some(at)).is_some())
-        };
-        let audience = match self.all.get("aud") {
-            None | Some(Value::String(_)) => true,
-            Some(Value::Array(list)) => list.iter().all(Value::is_string),
-            Some(_) => false,
-        };
-        let right = audience
-            && ["sub", "azp", "client_id", "scope", "typ", "jti"]
-                .into_iter()
-                .all(text)
-            && ["nbf", "iat"].into_iter().all(time);
-        right.then_some(()).ok_or(Refusal::Claims)
-    }
-
-    fn is_for(&self, ours: &[String]) -> bool {
-        let named = |value: &Value| {
-            value
-                .as_str()
-                .is_some_and(|aud| ours.iter().any(|o| o == aud))
-        };
-        match self.all.get("aud") {
-            Some(Value::Array(list)) => list.iter().any(named),
-            Some(one) => named(one),
-            None => false,
-        }
-    }
-
-    /// The OAuth client; without one there is nobody to authorise. `sub` does not stand in for it: a user may bear
-    /// a client's name (RFC 9700 section 4.15).
-    fn client(&self) -> Option<&str> {
-        self.text("azp")
-            .or_else(|| self.text("client_id"))
-            .filter(|client| !client.is_empty())
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        self.all.get(name).and_then(Value::as_str)
     }
 
     /// Somebody. Call it for nothing but a payload whose signature held and whose [`Claims::check`] passed.
@@ -122,35 +77,129 @@ impl Claims {
         issuer: &IssuerPlan,
         url: &Arc<str>,
     ) -> Principal {
+        let claims = Registered::of(&self.all);
         Principal {
             issuer: id,
             issuer_name: issuer.name.clone(),
             issuer_url: url.clone(),
-            client: self.client().unwrap_or_default().to_owned(),
-            subject: self.text("sub").map(str::to_owned),
+            client: claims.client().unwrap_or_default().to_owned(),
+            subject: text(claims.sub).map(str::to_owned),
             // RFC 6749 section 3.3: U+0020 alone separates; other blanks belong to the word.
-            scopes: self
-                .text("scope")
+            scopes: text(claims.scope)
                 .unwrap_or_default()
                 .split(' ')
                 .filter(|scope| !scope.is_empty())
                 .map(str::to_owned)
                 .collect(),
-            realm_roles: self.all.get("realm_access").map(roles).unwrap_or_default(),
-            client_roles: self.client_roles(),
-            expires_at: seconds(self.all.get("exp")).unwrap_or_default(),
+            realm_roles: claims.realm_access.map(roles).unwrap_or_default(),
+            client_roles: client_roles(claims.resource_access),
+            expires_at: seconds(claims.exp).unwrap_or_default(),
             claims: self.all,
         }
     }
+}
 
-    fn client_roles(&self) -> BTreeMap<String, Vec<String>> {
-        let clients = self.all.get("resource_access").and_then(Value::as_object);
-        clients
-            .into_iter()
-            .flatten()
-            .map(|(client, access)| (client.clone(), roles(access)))
-            .collect()
+/// The claims that we read, found in one walk: a look-up by name for each would hash each name again.
+#[derive(Default)]
+struct Registered<'a> {
+    sub: Option<&'a Value>,
+    aud: Option<&'a Value>,
+    exp: Option<&'a Value>,
+    nbf: Option<&'a Value>,
+    iat: Option<&'a Value>,
+    jti: Option<&'a Value>,
+    typ: Option<&'a Value>,
+    azp: Option<&'a Value>,
+    client_id: Option<&'a Value>,
+    scope: Option<&'a Value>,
+    cnf: Option<&'a Value>,
+    realm_access: Option<&'a Value>,
+    resource_access: Option<&'a Value>,
+}
+
+impl<'a> Registered<'a> {
+    fn of(all: &'a Map<String, Value>) -> Self {
+        let mut claims = Registered::default();
+        for (name, value) in all {
+            let slot = match name.as_str() {
+                "sub" => &mut claims.sub,
+                "aud" => &mut claims.aud,
+                "exp" => &mut claims.exp,
+                "nbf" => &mut claims.nbf,
+                "iat" => &mut claims.iat,
+                "jti" => &mut claims.jti,
+                "typ" => &mut claims.typ,
+                "azp" => &mut claims.azp,
+                "client_id" => &mut claims.client_id,
+                "scope" => &mut claims.scope,
+                "cnf" => &mut claims.cnf,
+                "realm_access" => &mut claims.realm_access,
+                "resource_access" => &mut claims.resource_access,
+                _ => continue,
+            };
+            *slot = Some(value);
+        }
+        claims
     }
+
+    /// Registered claims of the wrong type refuse the token: another reader might make something of them.
+    fn types(&self) -> Result<(), Refusal> {
+        let texts = [
+            self.sub,
+            self.azp,
+            self.client_id,
+            self.scope,
+            self.typ,
+            self.jti,
+        ];
+        let times = [self.nbf, self.iat];
+        let audience = match self.aud {
+            None | Some(Value::String(_)) => true,
+            Some(Value::Array(list)) => list.iter().all(Value::is_string),
+            Some(_) => false,
+        };
+        let right = audience
+            && texts.into_iter().flatten().all(Value::is_string)
+            && times
+                .into_iter()
+                .flatten()
+                .all(|at| seconds(Some(at)).is_some());
+        right.then_some(()).ok_or(Refusal::Claims)
+    }
+
+    fn is_for(&self, ours: &[String]) -> bool {
+        let named = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|aud| ours.iter().any(|o| o == aud))
+        };
+        match self.aud {
+            Some(Value::Array(list)) => list.iter().any(named),
+            Some(one) => named(one),
+            None => false,
+        }
+    }
+
+    /// The OAuth client; without one there is nobody to authorise. `sub` does not stand in for it: a user may bear
+    /// a client's name (RFC 9700 section 4.15).
+    fn client(&self) -> Option<&'a str> {
+        text(self.azp)
+            .or_else(|| text(self.client_id))
+            .filter(|client| !client.is_empty())
+    }
+}
+
+fn text(value: Option<&Value>) -> Option<&str> {
+    value.and_then(Value::as_str)
+}
+
+fn client_roles(access: Option<&Value>) -> BTreeMap<String, Vec<String>> {
+    let clients = access.and_then(Value::as_object);
+    clients
+        .into_iter()
+        .flatten()
+        .map(|(client, access)| (client.clone(), roles(access)))
+        .collect()
 }
 
 /// Keycloak's `{"roles": [...]}`. Whatever has another shape grants nothing.

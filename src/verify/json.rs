@@ -2,7 +2,7 @@
 //!
 //! Duplicate members are refused at every level (RFC 7519 section 4 leaves the choice to us; two readers that choose
 //! differently are a hole), names compared after unescaping. Depth is bounded, trailing bytes are refused, and so are
-//! bytes that are not UTF-8, a byte order mark, lone surrogates and numbers that do not fit (all by serde_json).
+//! bytes that are not UTF-8, a byte order mark, lone surrogates and numbers that do not fit.
 
 use std::fmt;
 
@@ -32,7 +32,9 @@ pub(super) fn object_of_any(bytes: &[u8]) -> Option<Map<String, Value>> {
 }
 
 fn read(bytes: &[u8], strict: Strict) -> Option<Map<String, Value>> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    // Once for the whole: serde_json would look at each string by itself.
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     let value = strict.deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     match value {

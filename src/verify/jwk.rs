@@ -131,6 +131,22 @@ impl Keys {
         self.count
     }
 
+    /// What can be selected: `kid` and the algorithms that it verifies, in order of `kid`.
+    pub(super) fn listed(&self) -> Vec<(&str, Vec<Algorithm>)> {
+        let usable = |slots: &[Slot]| -> Vec<Algorithm> {
+            let usable = slots.iter().filter(|slot| slot.verifier.is_some());
+            usable.map(|slot| slot.algorithm).collect()
+        };
+        let mut listed: Vec<_> = self
+            .by_kid
+            .iter()
+            .map(|(kid, slots)| (&**kid, usable(slots)))
+            .filter(|(_, algorithms)| !algorithms.is_empty())
+            .collect();
+        listed.sort_unstable();
+        listed
+    }
+
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Found<'_> {
         let Some(slots) = self.by_kid.get(kid) else {
             return Found::Unknown;

@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::HeldKey;
 use super::crypto::RingVerifier;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::fetch::{FetchFault, KeySource};
@@ -280,6 +281,22 @@ impl KeyStore {
             ));
         }
         Ok(set.keys.len())
+    }
+
+    pub(super) fn held(&self) -> Vec<HeldKey> {
+        let set = self.current.load();
+        let Some(set) = set.as_deref() else {
+            return Vec::new();
+        };
+        let age = self.age(set);
+        let listed = set.keys.listed().into_iter();
+        listed
+            .map(|(kid, algorithms)| HeldKey {
+                kid: kid.to_owned(),
+                algorithms,
+                age,
+            })
+            .collect()
     }
 
     /// Brings the gauges up to date; called when somebody looks.

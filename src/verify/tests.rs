@@ -5,6 +5,10 @@ mod fetch;
 mod jwk;
 mod keys;
 mod mint;
+mod refresh;
+mod server;
+mod signatures;
+mod tls;
 mod tokens;
 mod wycheproof;
 

@@ -2,6 +2,7 @@
 //! part of a test run.
 
 #![allow(unreachable_pub, reason = "nothing of a test binary is reachable")]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it broke")]
 
 mod answers;
 mod cli;

@@ -1,10 +1,10 @@
 //! What the running gateway tells the admin listener.
 
 use super::{
-    AdminState, Demands, IssuerReadiness, IssuerState, PeerState, Readiness, RouteState,
+    AdminState, Demands, IssuerReadiness, IssuerState, KeyState, PeerState, Readiness, RouteState,
     UpstreamReadiness, UpstreamState,
 };
-use crate::config::plan::{Access, Algorithm, Policy, RoutePlan};
+use crate::config::plan::{Access, Algorithm, IssuerId, Policy, RoutePlan};
 use crate::gateway::Gateway;
 
 impl AdminState for Gateway {
@@ -33,6 +33,7 @@ impl AdminState for Gateway {
 
     fn metrics(&self) -> Result<Vec<u8>, String> {
         self.verifier.publish();
+        self.metrics.log_lines_lost(self.access_log.dropped());
         self.metrics.expose().map_err(|error| error.to_string())
     }
 
@@ -40,7 +41,8 @@ impl AdminState for Gateway {
         let readiness = self.readiness().issuers.into_iter();
         readiness
             .zip(&self.plan.issuers)
-            .map(|(readiness, plan)| IssuerState {
+            .enumerate()
+            .map(|(index, (readiness, plan))| IssuerState {
                 name: readiness.name,
                 issuer: plan.issuer.clone(),
                 audience: plan.audience.clone(),
@@ -52,7 +54,12 @@ impl AdminState for Gateway {
                     .collect(),
                 ready: readiness.ready,
                 key_count: readiness.keys,
-                keys: None,
+                keys: self
+                    .verifier
+                    .keys(IssuerId(index))
+                    .into_iter()
+                    .map(key)
+                    .collect(),
                 reason: readiness.reason,
             })
             .collect()
@@ -118,5 +125,13 @@ fn demands(gateway: &Gateway, policy: &Policy) -> Demands {
         realm_roles: policy.realm_roles.clone(),
         any_realm_role: policy.any_realm_role.clone(),
         client_roles: policy.client_roles.clone(),
+    }
+}
+
+fn key(held: crate::verify::HeldKey) -> KeyState {
+    KeyState {
+        kid: held.kid,
+        algorithms: held.algorithms.into_iter().map(Algorithm::name).collect(),
+        age_seconds: held.age.as_secs(),
     }
 }

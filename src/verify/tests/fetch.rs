@@ -1,146 +1,34 @@
 //! The other end of the wire: slow, endless, elsewhere, or somebody else.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::fetch::{FetchFault, source};
+use super::server::{Does, Server};
 use super::{ISSUER, issuer};
 use crate::config::plan::{IssuerPlan, KeysFrom};
 
-/// What a server does with one path.
-#[derive(Clone)]
-enum Does {
-    Say(u16, &'static str, String),
-    /// Raw bytes, then the end of the connection.
-    Raw(Vec<u8>),
-    /// A head, then bytes without end.
-    Endless,
-    /// Takes the request and never answers.
-    Hang,
-    /// A head and half a body, then nothing.
-    Stall,
-}
-
-/// A server on a port of its own that notes the requests it gets.
-struct Server {
-    address: SocketAddr,
-    routes: Arc<Mutex<Vec<(String, Does)>>>,
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let server = Server {
-            address: listener.local_addr().expect("an address"),
-            routes: Arc::default(),
-            seen: Arc::default(),
-        };
-        let (routes, seen) = (server.routes.clone(), server.seen.clone());
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let (routes, seen) = (routes.clone(), seen.clone());
-                tokio::spawn(async move {
-                    let mut head = Vec::new();
-                    while !head.ends_with(b"\r\n\r\n") {
-                        match stream.read_u8().await {
-                            Ok(byte) => head.push(byte),
-                            Err(_) => return,
-                        }
-                    }
-                    let head = String::from_utf8_lossy(&head).into_owned();
-                    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                    seen.lock().expect("seen").push(head);
-                    let does = routes
-                        .lock()
-                        .expect("routes")
-                        .iter()
-                        .rev()
-                        .find(|(known, _)| *known == path)
-                        .map(|(_, does)| does.clone());
-                    let does = does.unwrap_or(Does::Say(404, "", String::new()));
-                    answer(&mut stream, does).await;
-                });
-            }
-        });
-        server
-    }
-
-    /// The last word on a path counts.
-    fn on(&self, path: &str, does: Does) -> &Self {
-        let mut routes = self.routes.lock().expect("routes");
-        routes.push((path.to_owned(), does));
-        self
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().expect("seen").clone()
-    }
-
-    fn paths(&self) -> Vec<String> {
-        let seen = self.seen();
-        let path = |head: &String| head.split(' ').nth(1).unwrap_or_default().to_owned();
-        seen.iter().map(path).collect()
-    }
-}
-
-async fn answer(stream: &mut tokio::net::TcpStream, does: Does) {
-    let out = match does {
-        Does::Say(status, headers, body) => format!(
-            "HTTP/1.1 {status} Word\r\n{headers}content-length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .into_bytes(),
-        Does::Raw(bytes) => bytes,
-        Does::Hang => std::future::pending().await,
-        Does::Stall => {
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":[")
-                .await;
-            std::future::pending().await
-        }
-        Does::Endless => {
-            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-            let chunk = [b"2000\r\n".as_slice(), &[b' '; 0x2000], b"\r\n"].concat();
-            let mut written = stream.write_all(head).await;
-            while written.is_ok() {
-                written = stream.write_all(&chunk).await;
-            }
-            return;
-        }
-    };
-    let _ = stream.write_all(&out).await;
-    let _ = stream.shutdown().await;
-}
-
-const SET: &str = r#"{"keys":[]}"#;
+pub(super) const SET: &str = r#"{"keys":[]}"#;
 
 fn ok(body: &str) -> Does {
     Does::Say(200, "content-type: application/json\r\n", body.to_owned())
 }
 
-fn from(keys_from: KeysFrom) -> IssuerPlan {
+pub(super) fn from(keys_from: KeysFrom) -> IssuerPlan {
     let mut plan = issuer();
     plan.keys_from = keys_from;
     plan
 }
 
-async fn get(plan: &IssuerPlan) -> Result<String, FetchFault> {
+pub(super) async fn get(plan: &IssuerPlan) -> Result<String, FetchFault> {
     let document = source(plan).expect("a source").document().await?;
     Ok(String::from_utf8(document).expect("UTF-8"))
 }
 
 /// The text of a failure, which must be of this sort.
-async fn failed(plan: &IssuerPlan) -> String {
+pub(super) async fn failed(plan: &IssuerPlan) -> String {
     match get(plan).await {
         Err(FetchFault::Failed(text)) => text,
         other => panic!("{other:?}"),
@@ -345,7 +233,7 @@ async fn discovery_is_remembered_until_it_stops_working() {
     assert_eq!(server.paths()[6..], ["/new", "/d"]);
 }
 
-fn scratch(name: &str) -> PathBuf {
+pub(super) fn scratch(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("portcullis-verify-{}", std::process::id()));
     std::fs::create_dir_all(&dir).expect("a directory");
     dir.join(name)
@@ -383,84 +271,5 @@ async fn a_ca_that_is_none_is_said_before_the_start() {
             problem.contains("issuers.keycloak.ca") && problem.contains(name),
             "{problem}"
         );
-    }
-}
-
-/// An issuer behind TLS with a private authority.
-mod tls {
-    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-    use tokio_rustls::TlsAcceptor;
-
-    use super::*;
-
-    struct Authority {
-        pem: String,
-        server: Arc<rustls::ServerConfig>,
-    }
-
-    fn authority(name: &str) -> Authority {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&key).expect("an authority");
-        let issuer = rcgen::Issuer::new(params, key);
-        let leaf_key = rcgen::KeyPair::generate().expect("a key");
-        let leaf = rcgen::CertificateParams::new(vec![name.to_owned()])
-            .expect("parameters")
-            .signed_by(&leaf_key, &issuer)
-            .expect("a certificate");
-        super::super::super::crypto::install();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_key.serialize_der()));
-        let server = rustls::ServerConfig::builder()
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
-            .expect("a server");
-        Authority {
-            pem: ca.pem(),
-            server: Arc::new(server),
-        }
-    }
-
-    async fn serve(authority: &Authority) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let acceptor = TlsAcceptor::from(authority.server.clone());
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let Ok(mut stream) = acceptor.accept(stream).await else {
-                    continue;
-                };
-                let mut head = [0; 4096];
-                let _ = stream.read(&mut head).await;
-                let answer = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{SET}",
-                    SET.len()
-                );
-                let _ = stream.write_all(answer.as_bytes()).await;
-                let _ = stream.shutdown().await;
-            }
-        });
-        format!("https://localhost:{}/certs", address.port())
-    }
-
-    fn trusting(url: String, authority: &Authority, file: &str) -> IssuerPlan {
-        let path = scratch(file);
-        std::fs::write(&path, &authority.pem).expect("written");
-        let mut plan = from(KeysFrom::Url(url));
-        plan.ca = Some(path);
-        plan
-    }
-
-    #[tokio::test]
-    async fn only_the_configured_authority_and_the_right_name_are_believed() {
-        let (ours, theirs) = (authority("localhost"), authority("localhost"));
-        let url = serve(&ours).await;
-        let plan = trusting(url.clone(), &ours, "ours.pem");
-        assert_eq!(get(&plan).await.as_deref(), Ok(SET));
-        failed(&trusting(url, &theirs, "theirs.pem")).await;
-
-        let misnamed = authority("sso.example.com");
-        let url = serve(&misnamed).await;
-        failed(&trusting(url, &misnamed, "misnamed.pem")).await;
     }
 }
