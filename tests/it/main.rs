@@ -2,11 +2,18 @@
 //! part of a test run.
 
 #![allow(unreachable_pub, reason = "nothing of a test binary is reachable")]
-#![allow(clippy::unwrap_used, reason = "a test that unwraps says where it broke")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that unwraps says where it broke"
+)]
 
 mod answers;
+mod canary;
 mod cli;
 mod demo;
+mod deploy;
+mod docs;
+mod layout;
 mod process;
 mod support;
 mod upstream_view;
