@@ -5,6 +5,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+# For `portcullis version`: there is no .git in here. docker build --build-arg PORTCULLIS_COMMIT="$(git rev-parse HEAD)"
+ARG PORTCULLIS_COMMIT
 # The caches outlive the layer, so a changed source line does not rebuild every dependency; the binary is copied
 # out because a cache is not part of the image.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{self, Mode, System};
+use crate::config::{self, Diagnostic, Mode, System};
 
 pub(super) fn run(file: &Path) -> ExitCode {
     crate::observe::logger::init(crate::observe::logger::level());
@@ -12,6 +12,22 @@ pub(super) fn run(file: &Path) -> ExitCode {
             super::check::tell("warning: ", &loaded.warnings);
             crate::server::run(loaded.plan)
         }
+        // A good configuration on a machine that lacks a file is a failed start, as a taken port is.
+        Err(problems) if problems.iter().all(|problem| problem.unreadable) => {
+            log::error!("cannot start: {}", in_one_line(&problems));
+            ExitCode::FAILURE
+        }
         Err(problems) => super::check::refuse(&problems),
     }
+}
+
+fn in_one_line(problems: &[Diagnostic]) -> String {
+    let lines = problems.iter().map(|problem| {
+        let without_hint = Diagnostic {
+            hint: None,
+            ..problem.clone()
+        };
+        without_hint.to_string()
+    });
+    lines.collect::<Vec<_>>().join("; ")
 }

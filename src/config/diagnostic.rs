@@ -17,6 +17,8 @@ pub struct Diagnostic {
     /// Quotes the offending value, but never a secret.
     pub message: String,
     pub hint: Option<String>,
+    /// The text is right, but a file that it names cannot be read on this machine.
+    pub unreadable: bool,
 }
 
 impl fmt::Display for Diagnostic {
@@ -38,6 +40,7 @@ impl fmt::Display for Diagnostic {
 pub(super) struct Fault {
     pub(super) message: String,
     pub(super) hint: Option<String>,
+    unreadable: bool,
 }
 
 impl Fault {
@@ -45,6 +48,15 @@ impl Fault {
         Fault {
             message: message.into(),
             hint: None,
+            unreadable: false,
+        }
+    }
+
+    /// Nothing is wrong with the text, but a file that it names cannot be read.
+    pub(super) fn unreadable(message: impl Into<String>) -> Self {
+        Fault {
+            unreadable: true,
+            ..Fault::new(message)
         }
     }
 
@@ -102,6 +114,7 @@ impl Report {
             key_path: key_path.to_owned(),
             message: fault.message,
             hint: fault.hint,
+            unreadable: fault.unreadable,
         }
     }
 

@@ -133,7 +133,7 @@ impl Context<'_> {
             return;
         }
         if let Err(error) = self.env.read(path) {
-            let fault = Fault::new(format!(
+            let fault = Fault::unreadable(format!(
                 "{} cannot be read: {}",
                 spot.node.shown(),
                 reason(&error)

@@ -176,7 +176,9 @@ fn format_line(line: &mut Vec<u8>, record: &AccessRecord<'_>) {
     );
     text(line, "trace_id", Some(record.trace_id));
     text(line, "route", record.route);
-    text(line, "method", Some(record.method));
+    // Any run of letters and dots is a method to HTTP, a token too.
+    let method = redact::redact_jwt(shortened(record.method));
+    text(line, "method", Some(&method));
     let path = record.path.map(shortened).map(redact::redact_jwt);
     text(line, "path", path.as_deref());
     number(line, "status", u64::from(record.status));

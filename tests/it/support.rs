@@ -1,5 +1,6 @@
 //! What the tests stand on: a gateway in this process, an origin that records bytes, and clients that send them.
 
+mod demo;
 mod gateway;
 mod http1;
 mod http2;
@@ -7,11 +8,14 @@ mod origin;
 mod scratch;
 mod tls;
 mod wire;
+mod process;
 
+pub use demo::{Demo, command as demo_command};
 pub use gateway::{Gateway, Setup, eventually};
 pub use http1::{Answer, Connection, get};
 pub use http2::Http2;
 pub use origin::{Origin, Received};
+pub use process::{Finished, Process, Running, free_ports, loopback, portcullis, run};
 pub use scratch::Scratch;
 pub use tls::{Authority, SecureOrigin, open_tls};
 pub use wire::{Closed, Full, Wire};

@@ -24,6 +24,7 @@ pub struct Setup {
     pub routes: String,
     pub clock: Clock,
     pub drain: String,
+    pub admin: String,
 }
 
 impl Setup {
@@ -43,6 +44,7 @@ impl Setup {
                     .to_owned(),
             clock: Clock::system(),
             drain: "{ drain: 5s }".to_owned(),
+            admin: "{ address: '127.0.0.1:9' }".to_owned(),
         }
     }
 
@@ -71,6 +73,12 @@ impl Setup {
         self
     }
 
+    /// The admin token, as a reference.
+    pub fn admin_token(mut self, reference: &str) -> Self {
+        self.admin = format!("{{ address: '127.0.0.1:9', token: '{reference}' }}");
+        self
+    }
+
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -78,9 +86,15 @@ impl Setup {
 
     pub fn yaml(&self) -> String {
         format!(
-            "server: {{ threads: 1, shutdown: {} }}\nadmin: {{ address: '127.0.0.1:9' }}\n\
+            "server: {{ threads: 1, shutdown: {} }}\nadmin: {}\n\
              listeners: {}\nlimits: {}\nissuers: {}\nupstreams: {}\nroutes: {}\n",
-            self.drain, self.listeners, self.limits, self.issuers, self.upstreams, self.routes
+            self.drain,
+            self.admin,
+            self.listeners,
+            self.limits,
+            self.issuers,
+            self.upstreams,
+            self.routes
         )
     }
 

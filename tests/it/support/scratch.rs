@@ -8,14 +8,20 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     pub fn new() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!(
-            "portcullis-it-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let path = std::env::temp_dir().join(name);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("it-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Scratch(path)
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file and returns its path, as an argument or a value in YAML.
+    pub fn file(&self, name: &str, text: &str) -> String {
+        self.write(name, text).to_str().unwrap().to_owned()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
