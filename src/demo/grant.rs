@@ -23,14 +23,13 @@ pub(super) struct Grant<'r> {
     scopes: Vec<&'r ClientScope>,
     /// `openid` is not a client scope: anybody may ask for it.
     pub(super) openid: bool,
-    /// The login session and when it began; a machine has none.
+    /// The login session; a machine has none.
     pub(super) session: Option<Session>,
 }
 
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) id: String,
-    pub(super) began: u64,
 }
 
 /// What changes from token to token of one grant.
@@ -81,6 +80,17 @@ impl<'r> Grant<'r> {
         names.collect::<Vec<_>>().join(" ")
     }
 
+    /// The `scope` member of a refresh token, which names those too that no access token shows.
+    pub(super) fn all_scopes(&self) -> String {
+        let openid = self.openid.then_some("openid");
+        let names = self.scopes.iter().map(|scope| scope.name.as_str());
+        openid
+            .into_iter()
+            .chain(names)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
     pub(super) fn has_scope(&self, name: &str) -> bool {
         self.scopes.iter().any(|scope| scope.name == name)
     }
@@ -107,9 +117,6 @@ impl<'r> Grant<'r> {
         let mut put = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         put("exp", json!(stamp.expires));
         put("iat", json!(stamp.now));
-        if let Some(auth_time) = written.other.remove("auth_time") {
-            put("auth_time", auth_time);
-        }
         put("jti", json!(stamp.jti));
         put("iss", json!(stamp.issuer));
         if shape == Shape::Id {
@@ -213,13 +220,13 @@ impl<'r> Grant<'r> {
         self.realm.roles(self.client, self.account, &self.scopes)
     }
 
-    /// Notes of the session: a machine's grant leaves where it came from, a person's login when it was.
+    /// Notes of the session: a machine's grant leaves where it came from. A login by the password grant leaves none,
+    /// not even when it was.
     fn note(&self, name: &str) -> Option<Value> {
         match (name, &self.session) {
             ("client_id", None) => Some(json!(self.client.client_id)),
             // The issuer is reachable from loopback only.
             ("clientHost" | "clientAddress", None) => Some(json!("127.0.0.1")),
-            ("AUTH_TIME", Some(session)) => Some(json!(session.began)),
             _ => None,
         }
     }

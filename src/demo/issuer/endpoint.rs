@@ -12,12 +12,19 @@ pub enum Endpoint {
     Realm,
 }
 
-/// What a path names.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Named {
-    Endpoint(Endpoint),
-    UnknownRealm,
+/// Why a path names no endpoint; Keycloak has a text of its own for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Empty and dot segments.
+    NotNormal,
+    /// A semicolon.
+    Character,
+    NoSuchRealm,
+    NoSuchProtocol,
+    /// Within the realm.
     Nothing,
+    /// Outside of all realms.
+    Nowhere,
 }
 
 impl Endpoint {
@@ -50,17 +57,29 @@ impl Endpoint {
     }
 }
 
-pub(super) fn named(path: &str, realm: &str) -> Named {
+/// What a path names. One slash at its end does not matter.
+pub(super) fn named(path: &str, realm: &str) -> Result<Endpoint, Lost> {
+    if path.contains(';') {
+        return Err(Lost::Character);
+    }
+    let dots = |segment: &str| segment == "." || segment == "..";
+    if path.contains("//") || path.split('/').any(dots) {
+        return Err(Lost::NotNormal);
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
     let Some(rest) = path.strip_prefix("/realms/") else {
-        return Named::Nothing;
+        return Err(Lost::Nowhere);
     };
     let (name, rest) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
         None => (rest, ""),
     };
     if name != realm {
-        return Named::UnknownRealm;
+        return Err(Lost::NoSuchRealm);
     }
     let found = Endpoint::ALL.into_iter().find(|e| e.path() == rest);
-    found.map_or(Named::Nothing, Named::Endpoint)
+    found.ok_or_else(|| match rest.strip_prefix("/protocol/") {
+        Some(rest) if rest.split('/').next() != Some("openid-connect") => Lost::NoSuchProtocol,
+        _ => Lost::Nothing,
+    })
 }

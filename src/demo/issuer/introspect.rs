@@ -19,14 +19,15 @@ impl State {
         let Some(claims) = self.keys().verify(token) else {
             return Revocation::Unknown;
         };
-        if text(&claims, "azp") != Some(caller) {
-            return Revocation::OtherClient;
-        }
         // Revoking a refresh token ends its session.
         let name = match text(&claims, "typ") {
             Some("Refresh" | "Offline") => "sid",
-            _ => "jti",
+            Some("Bearer") => "jti",
+            _ => return Revocation::OtherKind,
         };
+        if text(&claims, "azp") != Some(caller) {
+            return Revocation::OtherClient;
+        }
         if let Some(id) = text(&claims, name) {
             lock(&self.revoked).insert(id.to_owned());
         }
@@ -56,6 +57,10 @@ impl State {
         if !names(claims.get("aud")?, caller) {
             return None;
         }
+        // Where a machine's grant came from is known when its token is made and not after.
+        for name in ["clientHost", "clientAddress"] {
+            claims.remove(name);
+        }
         claims.insert("client_id".to_owned(), json!(client.client_id));
         claims.insert("username".to_owned(), json!(grant.account.username));
         claims.insert("token_type".to_owned(), json!("Bearer"));
@@ -72,7 +77,7 @@ impl State {
             None => self.realm.account("alice")?,
         };
         let scope = text(claims, "scope").unwrap_or_default();
-        Grant::new(&self.realm, client, account, scope, None).ok()
+        Grant::new(self.realm, client, account, scope, None).ok()
     }
 
     fn is_revoked(&self, claims: &Claims) -> bool {
@@ -86,6 +91,7 @@ impl State {
 pub(super) enum Revocation {
     Done,
     Unknown,
+    OtherKind,
     OtherClient,
 }
 

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::endpoint::{Endpoint, Named, named};
+use super::endpoint::{Endpoint, Lost, named};
 use super::fault::FOLLOWED;
 use super::introspect::Revocation;
 use super::state::{State, lock};
@@ -24,6 +24,7 @@ use crate::demo::realm::Client;
 pub(super) struct Answer {
     status: StatusCode,
     cache: Option<&'static str>,
+    kind: &'static str,
     body: Option<Value>,
 }
 
@@ -35,15 +36,8 @@ pub(super) async fn handle(
 ) -> Response {
     let path = request.uri().path().to_owned();
     let endpoint = match named(&path, &state.realm.name) {
-        Named::Endpoint(endpoint) => endpoint,
-        Named::UnknownRealm => {
-            let body = json!({ "error": "Realm does not exist" });
-            return Answer::new(404, body).into_response();
-        }
-        Named::Nothing => {
-            let error = "Unable to find matching target resource method";
-            return Answer::error(404, error, FOR_MORE).into_response();
-        }
+        Ok(endpoint) => endpoint,
+        Err(lost) => return Answer::lost(lost).into_response(),
     };
     state.hits[endpoint as usize].fetch_add(1, Ordering::Relaxed);
     let fault = lock(&state.faults).get(&endpoint).cloned();
@@ -55,7 +49,8 @@ pub(super) async fn handle(
     }
 }
 
-const FOR_MORE: &str = "For more on this error consult the server log.";
+const NOT_FOUND: &str = "HTTP 404 Not Found";
+const BAD_CLIENT: &str = "Invalid client or Invalid client credentials";
 
 impl State {
     async fn respond(&self, endpoint: Endpoint, request: Request) -> Answer {
@@ -65,7 +60,12 @@ impl State {
             _ => false,
         };
         if !wanted {
-            return Answer::error(405, "HTTP 405 Method Not Allowed", FOR_MORE);
+            return match (request.method(), endpoint) {
+                (_, Endpoint::Discovery) => Answer::bare_error(404, NOT_FOUND),
+                // What a browser asks before it calls another site.
+                (&Method::OPTIONS, Endpoint::Token | Endpoint::Certs) => Answer::empty(200),
+                _ => Answer::bare_error(405, "HTTP 405 Method Not Allowed"),
+            };
         }
         let headers = request.headers().clone();
         let fields = match form(endpoint, request).await {
@@ -76,7 +76,10 @@ impl State {
             Endpoint::Discovery => Answer::new(200, self.discovery())
                 .cached("no-cache, must-revalidate, no-transform, no-store"),
             Endpoint::Certs => Answer::new(200, self.keys().jwks()).cached("no-cache"),
-            Endpoint::Realm => Answer::new(200, self.document()).cached("no-cache"),
+            Endpoint::Realm => Answer {
+                kind: "application/json;charset=UTF-8",
+                ..Answer::new(200, self.document()).cached("no-cache")
+            },
             Endpoint::Token => self.token(&headers, &fields).cached("no-store"),
             Endpoint::Introspect => self.introspection(&headers, &fields),
             Endpoint::Revoke => self.revocation(&headers, &fields),
@@ -91,13 +94,9 @@ impl State {
         if !["client_credentials", "password"].contains(&grant_type) {
             return Answer::error(400, "unsupported_grant_type", "Unsupported grant_type");
         }
-        let credentials = "Invalid client or Invalid client credentials";
         let client = match self.authenticate(headers, fields) {
             Ok(client) => client,
-            Err(Stranger::Unknown) => return Answer::error(401, "invalid_client", credentials),
-            Err(Stranger::BadSecret) => {
-                return Answer::error(401, "unauthorized_client", credentials);
-            }
+            Err(stranger) => return stranger.refusal(),
         };
         if repeated(fields) {
             return Answer::error(400, "invalid_request", "duplicated parameter");
@@ -135,8 +134,8 @@ impl State {
                 "DPoP proof is missing",
             ));
         }
-        let scope = field(fields, "scope").unwrap_or_default();
-        let grant = Grant::new(&self.realm, client, account, scope, None);
+        let scope = scope(fields)?;
+        let grant = Grant::new(self.realm, client, account, scope, None);
         self.granted(grant.map_err(|_| invalid_scope(scope))?)
     }
 
@@ -147,17 +146,18 @@ impl State {
             return Err(Answer::error(400, "unauthorized_client", text));
         }
         let password = field(fields, "password").unwrap_or_default();
-        let account = field(fields, "username").and_then(|name| self.realm.account(name));
-        let Some(account) = account.filter(|account| account.has_password(password)) else {
-            return Err(Answer::error(
-                401,
-                "invalid_grant",
-                "Invalid user credentials",
-            ));
+        let Some(name) = field(fields, "username") else {
+            let text = "Missing parameter: username";
+            return Err(Answer::error(401, "invalid_request", text));
         };
-        let scope = field(fields, "scope").unwrap_or_default();
+        let account = self.realm.account(name);
+        let Some(account) = account.filter(|account| account.has_password(password)) else {
+            let text = "Invalid user credentials";
+            return Err(Answer::error(400, "invalid_grant", text));
+        };
+        let scope = scope(fields)?;
         let session = self.session().map_err(server_error)?;
-        let grant = Grant::new(&self.realm, client, account, scope, Some(session));
+        let grant = Grant::new(self.realm, client, account, scope, Some(session));
         self.granted(grant.map_err(|_| invalid_scope(scope))?)
     }
 
@@ -167,8 +167,12 @@ impl State {
     }
 
     fn introspection(&self, headers: &HeaderMap, fields: &Fields) -> Answer {
-        let Ok(caller) = self.authenticate(headers, fields) else {
-            return Answer::error(401, "invalid_client", "Client authentication failed.");
+        let caller = match self.authenticate(headers, fields) {
+            Ok(caller) => caller,
+            Err(Stranger::Unknown) => return Stranger::Unknown.refusal(),
+            Err(Stranger::BadSecret) => {
+                return Answer::error(401, "invalid_client", "Client authentication failed.");
+            }
         };
         let refuse = |status, text| Answer::error(status, "invalid_request", text);
         if caller.public_client {
@@ -184,35 +188,42 @@ impl State {
         if !["access_token", "refresh_token", "requesting_party_token"].contains(&hint) {
             return refuse(400, "Unsupported token type.");
         }
-        Answer::new(200, self.introspect(token, &caller.client_id)).cached("no-cache")
+        let about = match hint {
+            "access_token" => self.introspect(token, &caller.client_id),
+            // No other kind of token names the gateway in `aud`.
+            _ => json!({ "active": false }),
+        };
+        Answer::new(200, about).cached("no-cache")
     }
 
     fn revocation(&self, headers: &HeaderMap, fields: &Fields) -> Answer {
-        let Ok(caller) = self.authenticate(headers, fields) else {
-            let text = "Invalid client or Invalid client credentials";
-            return Answer::error(401, "invalid_client", text);
+        let caller = match self.authenticate(headers, fields) {
+            Ok(caller) => caller,
+            Err(stranger) => return stranger.refusal(),
         };
+        if repeated(fields) {
+            return Answer::error(400, "invalid_request", "duplicated parameter");
+        }
         let Some(token) = field(fields, "token") else {
             return Answer::error(400, "invalid_request", "Token not provided");
         };
         match self.revoke(token, &caller.client_id) {
             Revocation::Done => Answer::empty(200),
             Revocation::Unknown => Answer::error(200, "invalid_token", "Invalid token"),
-            Revocation::OtherClient => Answer::error(400, "invalid_token", "Unmatching clients"),
+            Revocation::OtherKind => {
+                Answer::error(400, "unsupported_token_type", "Unsupported token type")
+            }
+            Revocation::OtherClient => Answer::error(400, "invalid_request", "Unmatching clients"),
         }
     }
 
-    /// `client_secret_basic` or `client_secret_post`; a public client only says its name.
+    /// `client_secret_basic` or `client_secret_post`; a public client only says its name. With both, each half of the
+    /// body's wins over the header's.
     fn authenticate(&self, headers: &HeaderMap, fields: &Fields) -> Result<&Client, Stranger> {
-        let (id, secret) = match basic(headers) {
-            Some((id, secret)) => (id, Some(secret)),
-            None => (
-                field(fields, "client_id")
-                    .ok_or(Stranger::Unknown)?
-                    .to_owned(),
-                field(fields, "client_secret").map(str::to_owned),
-            ),
-        };
+        let body = |name: &str| field(fields, name).map(str::to_owned);
+        let (id, secret) = basic(headers).unzip();
+        let id = body("client_id").or(id).ok_or(Stranger::Unknown)?;
+        let secret = body("client_secret").or(secret);
         let client = self.realm.client(&id).ok_or(Stranger::Unknown)?;
         if !self.is_enabled(client) {
             return Err(Stranger::Unknown);
@@ -263,6 +274,16 @@ enum Stranger {
     BadSecret,
 }
 
+impl Stranger {
+    fn refusal(self) -> Answer {
+        let error = match self {
+            Stranger::Unknown => "invalid_client",
+            Stranger::BadSecret => "unauthorized_client",
+        };
+        Answer::error(401, error, BAD_CLIENT)
+    }
+}
+
 impl Answer {
     fn new(status: u16, body: Value) -> Self {
         Answer {
@@ -275,6 +296,7 @@ impl Answer {
         Answer {
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             cache: None,
+            kind: "application/json",
             body: None,
         }
     }
@@ -282,6 +304,31 @@ impl Answer {
     fn error(status: u16, error: &str, description: &str) -> Self {
         let body = json!({ "error": error, "error_description": description });
         Answer::new(status, body)
+    }
+
+    /// What Keycloak's web server says by itself has no description.
+    fn bare_error(status: u16, error: &str) -> Self {
+        Answer::new(status, json!({ "error": error }))
+    }
+
+    fn lost(lost: Lost) -> Self {
+        let not_normal = |error, description| Answer {
+            kind: "application/json; charset=UTF-8",
+            ..Answer::error(400, error, description)
+        };
+        match lost {
+            Lost::NotNormal => not_normal("missingNormalization", "Request path not normalized"),
+            Lost::Character => not_normal(
+                "invalidCharacter",
+                "Request path contains invalid character ';'",
+            ),
+            Lost::NoSuchRealm => Answer::bare_error(404, "Realm does not exist"),
+            Lost::NoSuchProtocol => Answer::bare_error(404, "Protocol not found"),
+            Lost::Nothing => Answer::bare_error(404, NOT_FOUND),
+            Lost::Nowhere => {
+                Answer::bare_error(404, "Unable to find matching target resource method")
+            }
+        }
     }
 
     fn cached(mut self, how: &'static str) -> Self {
@@ -305,7 +352,7 @@ impl IntoResponse for Answer {
         headers.remove(header::CONTENT_TYPE);
         let mut set = |name, value| headers.insert(name, header::HeaderValue::from_static(value));
         if self.body.is_some() {
-            set(header::CONTENT_TYPE, "application/json");
+            set(header::CONTENT_TYPE, self.kind);
         }
         if let Some(cache) = self.cache {
             set(header::CACHE_CONTROL, cache);
@@ -317,20 +364,27 @@ impl IntoResponse for Answer {
     }
 }
 
+/// The fields of a form. Any other body counts as none at all.
 async fn form(endpoint: Endpoint, request: Request) -> Result<Fields, Answer> {
-    if !endpoint.takes_form() {
-        return Ok(Fields::new());
-    }
-    if !request.headers().contains_key(header::CONTENT_TYPE) {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let is_form = kind.is_some_and(|kind| {
+        let form = b"application/x-www-form-urlencoded";
+        kind.as_bytes().starts_with(form)
+    });
+    if !endpoint.takes_form() || !is_form {
         return Ok(Fields::new());
     }
     match Form::<Fields>::from_request(request, &()).await {
         Ok(Form(fields)) => Ok(fields),
-        Err(bad) => Err(Answer::error(
-            bad.status().as_u16(),
-            "invalid_request",
-            FOR_MORE,
-        )),
+        Err(bad) => Err(Answer::bare_error(bad.status().as_u16(), "invalid_request")),
+    }
+}
+
+/// The scopes asked for. Asking for none is fine, asking for "" is not.
+fn scope(fields: &Fields) -> Result<&str, Answer> {
+    match field(fields, "scope") {
+        Some("") => Err(invalid_scope("")),
+        asked => Ok(asked.unwrap_or_default()),
     }
 }
 

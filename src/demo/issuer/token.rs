@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::state::State;
@@ -94,9 +96,9 @@ impl State {
 
     /// A login that begins now.
     pub(super) fn session(&self) -> Result<Session, NoToken> {
+        let id = random::<18>().map_err(|_| NoToken::NoRandomness)?;
         Ok(Session {
-            id: new_uuid()?,
-            began: self.clock.unix(),
+            id: URL_SAFE_NO_PAD.encode(id),
         })
     }
 
@@ -106,7 +108,7 @@ impl State {
             Some(account) => (account, None),
             None => (self.user_of(client)?, Some(self.session()?)),
         };
-        let grant = Grant::new(&self.realm, client, account, scope, session);
+        let grant = Grant::new(self.realm, client, account, scope, session);
         grant.map_err(|_| NoToken::UnassignedScope)
     }
 
@@ -173,7 +175,8 @@ impl State {
         put("typ", json!(typ));
         put("azp", json!(grant.client.client_id));
         put("sid", json!(session.id));
-        put("scope", json!(grant.scope()));
+        put("scope", json!(grant.all_scopes()));
+        put("prov", json!("default"));
         let signing = self.signing(&Signer::Active("HS512".to_owned()), "HS512")?;
         let token = sign(&signing, &signing.header("JWT"), &claims)?;
         Ok(Some((token, seconds)))

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::KeySource;
 use super::rsa_pool::{self, RsaDer};
+use crate::demo::grant::uuid;
 
 pub struct Key {
     kid: String,
@@ -58,9 +59,14 @@ impl Key {
             }
             other => return Err(io::Error::other(format!("no key provider for {other}"))),
         };
-        // Keycloak's is a hash of the public key. Random here: issuers that share a key must not share its id.
+        // Keycloak's is a hash of the public key. Random here: issuers that share a key must not share its id. A secret
+        // has a UUID.
+        let kid = match material {
+            Material::Secret(_) => uuid(random::<16>()?),
+            _ => URL_SAFE_NO_PAD.encode(random::<32>()?),
+        };
         Ok(Key {
-            kid: URL_SAFE_NO_PAD.encode(random::<32>()?),
+            kid,
             algorithm: algorithm.to_owned(),
             material,
         })

@@ -9,7 +9,7 @@ async fn token_endpoint_refuses_as_recorded() {
     let issuer = issuer().await;
     let machine = [("grant_type", "client_credentials")];
     let good = Some((CALLCENTER, "demo-only-callcenter-cc"));
-    let cases: [(_, &[(&str, &str)], _, _, _); 9] = [
+    let cases: [(_, &[(&str, &str)], _, _, _); 11] = [
         (
             Some(("nobody", "x")),
             &machine,
@@ -59,6 +59,20 @@ async fn token_endpoint_refuses_as_recorded() {
             400,
             "invalid_scope",
             "Invalid scopes: admin",
+        ),
+        (
+            good,
+            &[machine[0], ("scope", "")],
+            400,
+            "invalid_scope",
+            "Invalid scopes: ",
+        ),
+        (
+            good,
+            &[machine[0], ("client_id", READER)],
+            401,
+            "unauthorized_client",
+            BAD_CLIENT,
         ),
         (
             good,
@@ -116,7 +130,9 @@ async fn passwords_are_checked() {
         ("password", "wrong"),
     ];
     let got = post(&issuer, Endpoint::Token, None, &form).await;
-    got.is_error(401, "invalid_grant", "Invalid user credentials");
+    got.is_error(400, "invalid_grant", "Invalid user credentials");
+    let got = post(&issuer, Endpoint::Token, None, &form[..2]).await;
+    got.is_error(401, "invalid_request", "Missing parameter: username");
     form[1] = ("client_id", CALLCENTER);
     form.push(("client_secret", "demo-only-callcenter-cc"));
     let got = post(&issuer, Endpoint::Token, None, &form).await;
@@ -137,12 +153,55 @@ async fn other_realms_paths_and_methods() {
         let expected = json!({ "error": "Realm does not exist" });
         assert_eq!((got.status, got.json()), (404, expected), "{path}");
     }
-    let got = send(http().get(format!("{base}/realms/eazybank/nothing"))).await;
-    assert_eq!(got.status, 404);
-    let got = send(http().get(issuer.endpoint(Endpoint::Token))).await;
-    assert_eq!(got.status, 405);
-    let got = send(http().post(issuer.endpoint(Endpoint::Certs))).await;
-    assert_eq!(got.status, 405);
+    for (path, error) in [
+        ("/realms/eazybank/nothing", "HTTP 404 Not Found"),
+        ("/realms/eazybank/protocol/saml", "Protocol not found"),
+        ("/nothing", "Unable to find matching target resource method"),
+    ] {
+        let got = send(http().get(format!("{base}{path}"))).await;
+        let expected = json!({ "error": error });
+        assert_eq!((got.status, got.json()), (404, expected), "{path}");
+    }
+    for (method, endpoint, status, error) in [
+        ("GET", Endpoint::Token, 405, "HTTP 405 Method Not Allowed"),
+        ("PUT", Endpoint::Revoke, 405, "HTTP 405 Method Not Allowed"),
+        ("POST", Endpoint::Certs, 405, "HTTP 405 Method Not Allowed"),
+        ("POST", Endpoint::Discovery, 404, "HTTP 404 Not Found"),
+    ] {
+        let method = method.parse().unwrap();
+        let got = send(http().request(method, issuer.endpoint(endpoint))).await;
+        let expected = json!({ "error": error });
+        assert_eq!((got.status, got.json()), (status, expected));
+    }
+    let asked = http().request(http::Method::OPTIONS, issuer.endpoint(Endpoint::Token));
+    assert_eq!(send(asked).await.status, 200);
+}
+
+#[tokio::test]
+async fn paths_are_taken_as_keycloak_takes_them() {
+    let issuer = issuer().await;
+    let base = issuer.endpoint(Endpoint::Realm);
+    let certs = "protocol/openid-connect/certs";
+    let got = send(http().get(format!("{base}/{certs}/"))).await;
+    assert_eq!(got.status, 200);
+    for (path, error) in [
+        (format!("{base}//{certs}"), "missingNormalization"),
+        (format!("{base}/{certs};a"), "invalidCharacter"),
+    ] {
+        let got = send(http().get(&path)).await;
+        assert_eq!((got.status, &got.json()["error"]), (400, &json!(error)));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_form_is_an_empty_one() {
+    let issuer = issuer().await;
+    let json = http()
+        .post(issuer.endpoint(Endpoint::Token))
+        .header("content-type", "application/json")
+        .body(r#"{"grant_type":"client_credentials"}"#);
+    let text = "Missing form parameter: grant_type";
+    send(json).await.is_error(400, "invalid_request", text);
 }
 
 #[tokio::test]

@@ -207,15 +207,6 @@ impl Gateway {
         eventually("the access log has its lines", || read().len() >= lines);
         read()
     }
-
-    pub fn drain(&self) {
-        self.stop.drain();
-    }
-
-    /// Waits for the end that [`Gateway::drain`] began.
-    pub fn join(&mut self) -> ExitCode {
-        self.thread.take().unwrap().join().unwrap()
-    }
 }
 
 impl Drop for Gateway {

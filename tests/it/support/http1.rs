@@ -35,10 +35,6 @@ impl Connection<TcpStream> {
         stream.set_nodelay(true).unwrap();
         Connection::over(stream)
     }
-
-    pub fn shut_write(&self) {
-        self.stream.shutdown(std::net::Shutdown::Write).unwrap();
-    }
 }
 
 impl<S: Read + Write> Connection<S> {

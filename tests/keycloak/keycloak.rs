@@ -1,0 +1,254 @@
+//! Keycloak itself: started and stopped by the repository's script, asked as its clients and its administrator do.
+
+use std::process::Command;
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::http1::{Answer, Connection};
+use crate::say::say;
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/keycloak.sh");
+pub const REALM: &str = "/realms/eazybank";
+pub const TOKEN: &str = "/realms/eazybank/protocol/openid-connect/token";
+const KEYS: &str = "/admin/realms/eazybank/components?type=org.keycloak.keys.KeyProvider";
+
+/// A Keycloak that may not run yet; stopped when dropped, on failure too.
+pub struct Keycloak {
+    pub port: u16,
+    management: u16,
+    /// What requests name, which is part of the issuer unless a hostname is fixed.
+    host: String,
+    running: bool,
+}
+
+impl Keycloak {
+    pub fn new() -> Self {
+        let port = crate::free_port();
+        Keycloak {
+            port,
+            management: crate::free_port(),
+            host: format!("127.0.0.1:{port}"),
+            running: false,
+        }
+    }
+
+    /// Starts with the realm afresh and waits until it is ready. `options` are for `kc.sh`.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot; the script has then said why, and what to run if something is missing.
+    pub fn start(&mut self, options: &str) {
+        let began = Instant::now();
+        let status = Command::new(SCRIPT)
+            .arg("start")
+            .env("KEYCLOAK_PORT", self.port.to_string())
+            .env("KEYCLOAK_MANAGEMENT_PORT", self.management.to_string())
+            .env("KEYCLOAK_OPTS", options)
+            .status();
+        let status = status.unwrap_or_else(|why| panic!("cannot run {SCRIPT}: {why}"));
+        assert!(
+            status.success(),
+            "Keycloak did not start, see above; what is missing is got by: scripts/keycloak.sh fetch"
+        );
+        self.running = true;
+        say!("Keycloak ready after {} s", began.elapsed().as_secs());
+    }
+
+    pub fn stop(&mut self) {
+        if std::mem::take(&mut self.running) {
+            let status = Command::new(SCRIPT).arg("stop").status();
+            assert!(status.is_ok_and(|status| status.success()), "{SCRIPT} stop");
+        }
+    }
+
+    /// Requests name this host from now on; they go to loopback all the same.
+    pub fn call_it(&mut self, host: &str) {
+        self.host = format!("{host}:{}", self.port);
+    }
+
+    /// The URL of something on it, as requests name it.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.host)
+    }
+
+    pub fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let address = ([127, 0, 0, 1], self.port).into();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            self.host,
+            body.len()
+        );
+        Connection::open(address).send(request).answer()
+    }
+
+    fn form(&self, path: &str, headers: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(fields);
+        let headers = format!("{headers}Content-Type: application/x-www-form-urlencoded\r\n");
+        self.ask("POST", path, &headers, &form.finish())
+    }
+
+    /// The client-credentials grant for `eazybank-NAME`, with more header lines.
+    pub fn grant(&self, name: &str, scope: &str, headers: &str) -> Answer {
+        let (client, secret) = credentials(name);
+        let mut fields = vec![
+            ("grant_type", "client_credentials"),
+            ("client_id", &client),
+            ("client_secret", &secret),
+        ];
+        if !scope.is_empty() {
+            fields.push(("scope", scope));
+        }
+        self.form(TOKEN, headers, &fields)
+    }
+
+    /// The access token that `eazybank-NAME` gets for these scopes.
+    #[track_caller]
+    pub fn token(&self, name: &str, scope: &str) -> String {
+        let answer = self.grant(name, scope, "");
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        member(&answer.json(), "access_token")
+    }
+
+    /// The whole answer of the grant, which has to succeed.
+    #[track_caller]
+    pub fn tokens(&self, name: &str, scope: &str) -> Value {
+        let answer = self.grant(name, scope, "");
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        answer.json()
+    }
+
+    /// What alice gets with her password.
+    #[track_caller]
+    pub fn login(&self, scope: &str) -> Value {
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", "eazybank-user-demo"),
+            ("username", "alice"),
+            ("password", "demo-only-alice"),
+            ("scope", scope),
+        ];
+        let answer = self.form(TOKEN, "", &fields);
+        assert_eq!(answer.status, 200, "alice: {}", answer.text());
+        answer.json()
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        let answer = self.ask("GET", path, "", "");
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()
+    }
+
+    /// The ids of the keys that it publishes.
+    pub fn published(&self) -> Vec<String> {
+        let document = self.get("/realms/eazybank/protocol/openid-connect/certs");
+        let keys = document["keys"].as_array().unwrap();
+        keys.iter().map(|key| member(key, "kid")).collect()
+    }
+
+    /// Adds an RSA key for RS256 that comes before all others.
+    pub fn add_key(&self, priority: u32) {
+        let realm = self.admin("GET", "/admin/realms/eazybank", None).json();
+        let component = json!({
+            "name": format!("rs256-{priority}"),
+            "providerId": "rsa-generated",
+            "providerType": "org.keycloak.keys.KeyProvider",
+            "parentId": realm["id"],
+            "config": {
+                "priority": [priority.to_string()],
+                "enabled": ["true"],
+                "active": ["true"],
+                "algorithm": ["RS256"],
+                "keySize": ["2048"],
+            },
+        });
+        let answer = self.admin(
+            "POST",
+            "/admin/realms/eazybank/components",
+            Some(&component),
+        );
+        assert_eq!(answer.status, 201, "{}", answer.text());
+    }
+
+    /// Sets `active` or `enabled` of the provider that made this key.
+    pub fn set_key(&self, kid: &str, setting: &str, value: bool) {
+        let keys = self
+            .admin("GET", "/admin/realms/eazybank/keys", None)
+            .json();
+        let keys = keys["keys"].as_array().unwrap();
+        let key = keys.iter().find(|key| key["kid"] == kid).unwrap();
+        let components = self.admin("GET", KEYS, None).json();
+        let mut components = components.as_array().unwrap().iter();
+        // Keycloak wants the whole component back, not only what changes.
+        let component = components.find(|c| c["id"] == key["providerId"]).unwrap();
+        let mut component = component.clone();
+        component["config"][setting] = json!([value.to_string()]);
+        let path = format!(
+            "/admin/realms/eazybank/components/{}",
+            member(&component, "id")
+        );
+        let answer = self.admin("PUT", &path, Some(&component));
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    /// The administrator's token lives for a minute, so each call gets its own.
+    #[track_caller]
+    fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let fields = [
+            ("grant_type", "password"),
+            ("client_id", "admin-cli"),
+            ("username", "admin"),
+            ("password", "admin"),
+        ];
+        let granted = self.form("/realms/master/protocol/openid-connect/token", "", &fields);
+        assert_eq!(granted.status, 200, "admin: {}", granted.text());
+        let token = member(&granted.json(), "access_token");
+        let headers =
+            format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let answer = self.ask(method, path, &headers, &body);
+        assert!(answer.status < 300, "{method} {path}: {}", answer.status);
+        answer
+    }
+}
+
+impl Drop for Keycloak {
+    fn drop(&mut self) {
+        if self.running {
+            // A panic in a panic would lose the message of the first.
+            let _ = Command::new(SCRIPT).arg("stop").status();
+        }
+    }
+}
+
+/// The realm's full client ids and their secrets follow their short names.
+pub fn credentials(name: &str) -> (String, String) {
+    let client = match name {
+        "accounts-api" => name.to_owned(),
+        _ => format!("eazybank-{name}"),
+    };
+    (client, format!("demo-only-{name}"))
+}
+
+#[track_caller]
+pub fn member(object: &Value, name: &str) -> String {
+    let text = object[name].as_str();
+    text.unwrap_or_else(|| panic!("no {name} in {object}"))
+        .to_owned()
+}
+
+/// Header and claims of a token, unproved: the test asked for it itself.
+pub fn opened(token: &str) -> (Value, Value) {
+    let mut parts = token.split('.').map(|part| {
+        let bytes = URL_SAFE_NO_PAD.decode(part).unwrap();
+        serde_json::from_slice(&bytes).unwrap_or(Value::Null)
+    });
+    (parts.next().unwrap(), parts.next().unwrap())
+}
+
+pub fn kid(token: &str) -> String {
+    member(&opened(token).0, "kid")
+}
