@@ -234,3 +234,6 @@ fn refuse(rejection: Rejection) -> Box<Error> {
 
 /// How long an unfinished request body may keep us waiting between two reads.
 const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

@@ -91,6 +91,11 @@ impl<'r> Grant<'r> {
             .join(" ")
     }
 
+    /// The `aud` of an access token.
+    pub(super) fn audience(&self) -> Option<Value> {
+        one_or_many(self.written(Shape::Access).audience)
+    }
+
     pub(super) fn has_scope(&self, name: &str) -> bool {
         self.scopes.iter().any(|scope| scope.name == name)
     }

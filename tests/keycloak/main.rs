@@ -22,6 +22,7 @@ mod hostname;
 mod http1;
 mod keycloak;
 mod kinds;
+mod likeness;
 mod rotation;
 mod say;
 
@@ -65,6 +66,9 @@ fn main() -> ExitCode {
         step("tokens bound to a key", &mut || dpop::bound(&world));
         step("tokens of other kinds", &mut || kinds::all(&world));
         step("portcullis token", &mut || command::token(&world));
+        step("the demo's issuer beside Keycloak", &mut || {
+            likeness::all(&world);
+        });
         step("rotation of keys", &mut || rotation::all(&world));
         step("Keycloak away", &mut || away::after(&mut world));
         step("separate internal and external URLs", &mut || {

@@ -176,6 +176,9 @@ impl State {
         put("azp", json!(grant.client.client_id));
         put("sid", json!(session.id));
         put("scope", json!(grant.all_scopes()));
+        if let Some(audience) = grant.audience() {
+            put("aud_x", audience);
+        }
         put("prov", json!("default"));
         let signing = self.signing(&Signer::Active("HS512".to_owned()), "HS512")?;
         let token = sign(&signing, &signing.header("JWT"), &claims)?;
