@@ -4,10 +4,10 @@
 
 // Before any request: the process, its configuration, its services.
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod server;
 pub mod background;
+pub mod clock;
 
 // A request's life.
 pub mod edge;

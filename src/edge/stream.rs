@@ -1,5 +1,6 @@
 //! A connection's bytes, bounded while they are a request's head.
 
+mod answer;
 mod delegate;
 
 use std::io;
@@ -18,8 +19,7 @@ use tokio::time::{Instant, Sleep};
 use super::Peer;
 use super::line::RequestLine;
 use crate::observe::metrics::Metrics;
-use crate::reject::{self, Rejection};
-use crate::request::RequestId;
+use crate::reject::Rejection;
 
 /// The request has been read: everything passes. Must be the cheapest to see.
 const OPEN: u8 = 0;
@@ -226,85 +226,6 @@ impl GuardStream {
             return Poll::Ready(Err(closed()));
         }
         self.refuse(cx, Rejection::HeaderTimeout)
-    }
-
-    /// Counts and writes our own answer, then fails.
-    fn refuse(&mut self, cx: &mut Context<'_>, rejection: Rejection) -> Poll<io::Result<()>> {
-        self.prepare(rejection);
-        ready!(self.poll_answer(cx))?;
-        Poll::Ready(Err(closed()))
-    }
-
-    fn prepare(&mut self, rejection: Rejection) {
-        let status = rejection.answer().status;
-        let metrics = &self.rules.metrics;
-        metrics.head_refused(rejection);
-        if rejection == Rejection::MalformedRequest {
-            metrics.unparsed();
-        }
-        let request_id = RequestId::fresh();
-        log::warn!(
-            "refused the head of a request from {}: {status} {}, request_id {}",
-            Peer(self.peer),
-            rejection.label(),
-            request_id.as_str(),
-        );
-        self.answer = reject::raw(rejection, request_id.as_str());
-        self.answer_sent = 0;
-        self.set_phase(ANSWERING);
-    }
-
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.answer_sent < self.answer.len() {
-            let rest = &self.answer[self.answer_sent..];
-            match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                sent => self.answer_sent += sent,
-            }
-        }
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        self.set_phase(ANSWERED);
-        Poll::Ready(Ok(()))
-    }
-
-    /// A write while no request has been seen: Pingora's built-in answer to what it could not parse. It is empty and
-    /// names Pingora, so ours goes out in its place.
-    fn poll_replace(&mut self, cx: &mut Context<'_>, theirs: &[u8]) -> Poll<io::Result<()>> {
-        match self.phase() {
-            ANSWERED => return Poll::Ready(Ok(())),
-            ANSWERING => {}
-            _ if theirs.starts_with(b"HTTP/1.1 405") => self.prepare(Rejection::MethodNotAllowed),
-            _ if self.lines > PARSER_FIELDS => self.prepare(Rejection::HeaderTooLarge),
-            _ => self.prepare(Rejection::MalformedRequest),
-        }
-        self.poll_answer(cx)
-    }
-
-    /// Pingora flushes a body of known length only when all of it is written, so that a slow upstream's first bytes
-    /// would lie here for as long as the last ones take. While both sides wait is the time to send them.
-    fn flush_idle(&mut self, cx: &mut Context<'_>) {
-        // What fails here fails the next write, which has somebody to tell.
-        if Pin::new(&mut self.inner).poll_flush(cx).is_ready() {
-            self.unflushed = false;
-        }
-    }
-
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.lingering {
-            self.lingering = true;
-            self.timing = false;
-        }
-        let mut scratch = [0; 2048];
-        loop {
-            if self.poll_deadline(cx, LINGER).is_ready() {
-                return Poll::Ready(());
-            }
-            let mut buf = ReadBuf::new(&mut scratch);
-            match ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
-                _ => return Poll::Ready(()),
-            }
-        }
     }
 }
 

@@ -90,7 +90,11 @@ impl Pool {
     /// # Errors
     /// [`NoPeer::Exhausted`].
     pub fn choose(&self, refused: &[usize]) -> Result<(usize, Box<HttpPeer>), NoPeer> {
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
+        // A second attempt takes no turn of its own: with two peers, one dead, every request would meet the dead one.
+        let start = match refused {
+            [] => self.next.fetch_add(1, Ordering::Relaxed),
+            _ => self.next.load(Ordering::Relaxed),
+        };
         for step in 0..self.schedule.len() {
             let slot = start.wrapping_add(step) % self.schedule.len();
             let index = usize::from(self.schedule[slot]);

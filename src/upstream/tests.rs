@@ -114,6 +114,18 @@ fn a_peer_that_refused_is_skipped_until_none_is_left() {
 }
 
 #[test]
+fn a_second_attempt_takes_no_turn() {
+    with_pool(
+        upstream("a", &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]),
+        |pool| {
+            assert_eq!(port(&pool.choose(&[]).unwrap().1), 1);
+            assert_eq!(port(&pool.choose(&[0]).unwrap().1), 2);
+            assert_eq!(next(pool), 2, "the next request spares the dead peer");
+        },
+    );
+}
+
+#[test]
 fn a_peer_without_an_address_is_skipped() {
     let peers = [("accounts.internal:80", 3), ("127.0.0.1:2", 1)];
     with_pool(upstream("a", &peers), |pool| {
