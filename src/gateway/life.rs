@@ -139,6 +139,8 @@ impl Life {
         }
         let (index, mut peer) = pool.choose(&self.refused)?;
         self.chosen = Some(index);
+        // Pingora hands the body over again from its beginning.
+        self.body.bytes = 0;
         let read = &mut peer.options.read_timeout;
         *read = Some(read.map_or(left, |own| own.min(left)));
         Ok(peer)

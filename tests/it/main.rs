@@ -1,10 +1,6 @@
 //! The whole gateway on real sockets, with real tokens minted for each test. One binary: linking Pingora is the slowest
 //! part of a test run.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that unwraps says where it broke"
-)]
 #![allow(unreachable_pub, reason = "nothing of a test binary is reachable")]
 #![allow(
     clippy::unwrap_used,
