@@ -39,7 +39,9 @@ pub struct Life {
     pub(super) peer: Option<String>,
     pub(super) answered_at: Option<Duration>,
     pub(super) rejection: Option<Rejection>,
+    /// Peers that could not be reached, and the one that is being tried.
     tried: Vec<usize>,
+    sent: bool,
     /// Holds the process open while it drains.
     _active: Active,
 }
@@ -79,6 +81,7 @@ impl Life {
             answered_at: None,
             rejection: None,
             tried: Vec::new(),
+            sent: false,
             _active: gateway.drain.enter(),
         }
     }
@@ -128,12 +131,18 @@ impl Life {
             return Err(Rejection::UpstreamTimeout);
         }
         let mut peer = pool.choose(&mut self.tried)?;
+        self.sent = true;
+        // Pingora hands the body over again from its beginning.
+        self.body.bytes = 0;
         let read = &mut peer.options.read_timeout;
         *read = Some(read.map_or(left, |own| own.min(left)));
         Ok(peer)
     }
 
+    /// This peer is there. Should Pingora ask for one again, because a used connection died under a request that may be
+    /// sent twice, it is as good as any.
     pub(super) fn connected(&mut self, peer: &HttpPeer) {
+        self.tried.pop();
         self.peer = Some(peer._address.to_string());
     }
 
@@ -206,9 +215,8 @@ impl Life {
 
     /// Which pool was tried, if one was.
     pub(super) fn upstream(&self, plan: &Plan) -> Option<UpstreamId> {
-        let tried = !self.tried.is_empty();
         self.route
-            .filter(|_| tried)
+            .filter(|_| self.sent)
             .map(|route| plan.route(route).upstream)
     }
 
