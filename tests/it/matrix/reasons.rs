@@ -91,7 +91,10 @@ fn heads() -> Vec<Reached> {
         ("a path with an encoded slash", head("GET /open%2fx", host)),
         ("a path with a semicolon", head("GET /open;x=1", host)),
         ("a path with an empty segment", head("GET //open", host)),
-        ("a blank in the target", head("GET /open x", host)),
+        (
+            "a blank in the target, which Pingora escapes",
+            head("GET /open x", host),
+        ),
         ("no Host", head("GET /open", "")),
         ("two Hosts", head("GET /open", "Host: a\r\nHost: b\r\n")),
         ("a Host that is none", head("GET /open", "Host: u@a\r\n")),
