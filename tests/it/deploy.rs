@@ -159,6 +159,8 @@ fn the_build_context_holds_what_cargo_reads() {
         "src",
         "conf",
         "benches",
+        // Compiled in.
+        "deploy/keycloak/demo-realm.json",
     ] {
         assert!(kept.contains(path), "{path} does not reach the builder");
     }
