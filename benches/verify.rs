@@ -13,7 +13,7 @@ use portcullis::config::plan::{
 };
 use portcullis::credential::bearer;
 use portcullis::observe::metrics::Metrics;
-use portcullis::verify::Verifier;
+use portcullis::verify::{Verifier, Wanted};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::json;
 
@@ -73,7 +73,12 @@ fn plan(keys: std::path::PathBuf) -> Plan {
                 max_stale: Duration::from_secs(1_000_000),
                 timeout: second,
             },
+            introspection: None,
         }],
+        token_cache: portcullis::config::plan::TokenCachePlan {
+            max_bytes: 32 * 1024 * 1024,
+            max_age: Duration::from_secs(300),
+        },
         upstreams: Vec::new(),
         routes: Vec::new(),
         access_log: false,
@@ -111,7 +116,7 @@ fn benches(criterion: &mut Criterion) {
         group.bench_function(name, |bench| {
             bench.iter(|| {
                 let token = bearer([black_box(value.as_bytes())].into_iter(), 8192);
-                let verdict = verifier.prove(token.expect("a credential"));
+                let verdict = verifier.prove(token.expect("a credential"), Wanted::default());
                 // Nothing waits here, so one poll is the whole future.
                 let verdict = now(verdict);
                 assert_eq!(verdict.outcome.is_ok(), good);
@@ -125,7 +130,12 @@ fn benches(criterion: &mut Criterion) {
     let unknown = rsa.token("RS256", "nobody", &claims);
     let value = format!("Bearer {unknown}");
     let token = bearer([value.as_bytes()].into_iter(), 8192).expect("a credential");
-    assert!(runtime.block_on(verifier.prove(token)).outcome.is_err());
+    assert!(
+        runtime
+            .block_on(verifier.prove(token, Wanted::default()))
+            .outcome
+            .is_err()
+    );
     prove("unknown kid", &unknown, false);
     let header = format!(r#"{{"alg":"HS256","typ" : "JWT","kid" : "{kid}"}}"#);
     let symmetric = rsa.seal("RS256", &header, claims.to_string().as_bytes());

@@ -49,6 +49,14 @@ pub enum Carried {
     Failed,
 }
 
+/// Outcome of one question to an issuer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Active,
+    Inactive,
+    Failed,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProofSource {
     Cache,
@@ -65,6 +73,9 @@ pub struct Metrics {
     upstreams: Vec<UpstreamHandles>,
     connections: Vec<IntGauge>,
     unparsed: IntCounter,
+    token_cache_entries: IntGauge,
+    token_cache_bytes: IntGauge,
+    token_cache_evictions: IntCounter,
 }
 
 struct RouteHandles {
@@ -86,6 +97,9 @@ struct IssuerHandles {
     refreshes: [IntCounter; 3],
     skipped: IntCounterVec,
     name: Arc<str>,
+    introspections: [IntCounter; 3],
+    introspection_duration: Histogram,
+    breaker_open: IntGauge,
 }
 
 struct UpstreamHandles {
@@ -153,6 +167,44 @@ impl Metrics {
             "Keys of fetched sets that were left out, by issuer and reason.",
             &["issuer", "reason"],
         )?;
+        let introspections = counters(
+            &registry,
+            "portcullis_introspections_total",
+            "Questions sent to an issuer about a token, by outcome.",
+            &["issuer", "outcome"],
+        )?;
+        let introspection_duration = HistogramVec::new(
+            HistogramOpts::new(
+                "portcullis_introspection_duration_seconds",
+                "Time of one question to an issuer.",
+            )
+            .buckets(vec![
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+            ]),
+            &["issuer"],
+        )?;
+        registry.register(Box::new(introspection_duration.clone()))?;
+        let breaker_open = gauges(
+            &registry,
+            "portcullis_introspection_breaker_open",
+            "1 while an issuer that does not answer is not asked.",
+            &["issuer"],
+        )?;
+        let token_cache_entries = IntGauge::new(
+            "portcullis_token_cache_entries",
+            "Proved tokens that are kept.",
+        )?;
+        registry.register(Box::new(token_cache_entries.clone()))?;
+        let token_cache_bytes = IntGauge::new(
+            "portcullis_token_cache_bytes",
+            "Memory that kept proofs use, estimated.",
+        )?;
+        registry.register(Box::new(token_cache_bytes.clone()))?;
+        let token_cache_evictions = IntCounter::new(
+            "portcullis_token_cache_evictions_total",
+            "Proofs that were dropped because the cache was full.",
+        )?;
+        registry.register(Box::new(token_cache_evictions.clone()))?;
         let carried = counters(
             &registry,
             "portcullis_upstream_requests_total",
@@ -223,6 +275,11 @@ impl Metrics {
                         .map(|outcome| refreshes.with_label_values(&[&*issuer.name, outcome])),
                     skipped: skipped.clone(),
                     name: issuer.name.clone(),
+                    introspections: ["active", "inactive", "failed"]
+                        .map(|outcome| introspections.with_label_values(&[&*issuer.name, outcome])),
+                    introspection_duration: introspection_duration
+                        .with_label_values(&[&*issuer.name]),
+                    breaker_open: breaker_open.with_label_values(&[&*issuer.name]),
                 })
                 .collect(),
             no_issuer: verification(NONE),
@@ -253,6 +310,9 @@ impl Metrics {
                 .map(|listener| connections.with_label_values(&[&listener.name]))
                 .collect(),
             unparsed,
+            token_cache_entries,
+            token_cache_bytes,
+            token_cache_evictions,
             registry,
         }))
     }
@@ -297,6 +357,27 @@ impl Metrics {
         let handles = &self.issuers[issuer.0];
         handles.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
         handles.keys_age.set(age.as_secs_f64());
+    }
+
+    /// One question that was sent.
+    pub fn introspected(&self, issuer: IssuerId, outcome: Asked, took: Duration) {
+        let handles = &self.issuers[issuer.0];
+        handles.introspections[outcome as usize].inc();
+        handles.introspection_duration.observe(took.as_secs_f64());
+    }
+
+    pub fn introspection_breaker(&self, issuer: IssuerId, open: bool) {
+        self.issuers[issuer.0].breaker_open.set(i64::from(open));
+    }
+
+    pub fn token_cache(&self, entries: usize, bytes: u64) {
+        let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
+        self.token_cache_entries.set(gauge(entries as u64));
+        self.token_cache_bytes.set(gauge(bytes));
+    }
+
+    pub fn token_cache_evictions(&self) -> IntCounter {
+        self.token_cache_evictions.clone()
     }
 
     pub fn carried(&self, upstream: UpstreamId, outcome: Carried) {

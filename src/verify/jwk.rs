@@ -3,6 +3,7 @@
 //! Keys are read one by one: a foreign, weak or broken one is skipped and counted, and never costs the others.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
@@ -85,12 +86,12 @@ struct Slot {
     key: usize,
     algorithm: Algorithm,
     /// `None` when two keys claim this `kid` and algorithm.
-    verifier: Option<RingVerifier>,
+    verifier: Option<Arc<RingVerifier>>,
 }
 
 /// What a `kid` and an algorithm led to.
 pub(super) enum Found<'a> {
-    Key(&'a RingVerifier),
+    Key(&'a Arc<RingVerifier>),
     /// The key is there, but not for this algorithm.
     OtherAlgorithm,
     /// Two keys answer: none is believed.
@@ -152,7 +153,7 @@ fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<RingVerifier>) -> Optio
             None => slots.push(Slot {
                 key,
                 algorithm,
-                verifier: Some(verifier),
+                verifier: Some(Arc::new(verifier)),
             }),
             Some(slot) => {
                 duplicate = Some(Skip::Duplicate);

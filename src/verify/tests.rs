@@ -22,6 +22,7 @@ use crate::config::plan::{
 };
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
+use crate::verify::Wanted;
 
 pub(super) const ISSUER: &str = "https://sso.example.com/realms/eazybank";
 pub(super) const NOW: u64 = 1_790_000_000;
@@ -44,6 +45,7 @@ pub(super) fn issuer() -> IssuerPlan {
             max_stale: Duration::from_secs(24 * 3600),
             timeout: Duration::from_secs(5),
         },
+        introspection: None,
     }
 }
 
@@ -76,6 +78,10 @@ pub(super) fn plan(issuers: Vec<IssuerPlan>) -> Plan {
             http2_idle: second,
         },
         issuers,
+        token_cache: crate::config::plan::TokenCachePlan {
+            max_bytes: 32 * 1024 * 1024,
+            max_age: Duration::from_secs(300),
+        },
         upstreams: Vec::new(),
         routes: Vec::new(),
         access_log: false,
@@ -112,7 +118,8 @@ impl Rig {
             .iter()
             .map(|keys| Box::new(Fixed(jwks(keys))) as Box<dyn KeySource>)
             .collect();
-        let verifier = Verifier::with_sources(&plan, clock.clone(), metrics, sources);
+        let verifier =
+            Verifier::with_sources(&plan, clock.clone(), metrics, sources).expect("a verifier");
         for index in 0..keys.len() {
             assert!(verifier.refresh(crate::config::plan::IssuerId(index)).await);
         }
@@ -126,7 +133,7 @@ impl Rig {
 
     pub(super) async fn prove(&self, token: &str) -> Result<Arc<Principal>, Fault> {
         self.verifier
-            .prove(BearerToken::unchecked(token))
+            .prove(BearerToken::unchecked(token), Wanted::default())
             .await
             .outcome
     }
