@@ -4,5 +4,6 @@
 #![allow(unreachable_pub, reason = "nothing of a test binary is reachable")]
 
 mod answers;
+mod introspection;
 mod support;
 mod upstream_view;
