@@ -1,7 +1,9 @@
 //! One issuer, one clock that stands still, keys that never left this process.
 
+mod cache;
 mod claims;
 mod fetch;
+mod introspect;
 mod jwk;
 mod keys;
 mod mint;

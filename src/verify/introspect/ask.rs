@@ -231,3 +231,60 @@ fn changed(path: &Path, seen: Option<(SystemTime, u64)>) -> Option<(String, (Sys
     let value = value.strip_suffix('\r').unwrap_or(value);
     (!value.is_empty()).then(|| (value.to_owned(), now))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_form_encoded_before_base64() {
+        let (field, form) = question(ClientAuth::Basic, "a b:c", "p+ä&", "t.o/k");
+        let pair = STANDARD.encode("a+b%3Ac:p%2B%C3%A4%26");
+        assert_eq!(field, Some(format!("Basic {pair}")));
+        assert_eq!(form, "token=t.o%2Fk&token_type_hint=access_token");
+        let (field, form) = question(ClientAuth::Post, "a b", "p&q", "t");
+        assert_eq!(field, None);
+        assert_eq!(
+            form,
+            "token=t&token_type_hint=access_token&client_id=a+b&client_secret=p%26q"
+        );
+    }
+
+    #[test]
+    fn only_the_boolean_is_an_answer() {
+        assert!(matches!(read(br#"{"active":true}"#), Ok(Some(_))));
+        assert!(matches!(read(br#"{"active":false,"x":1}"#), Ok(None)));
+        for no in [
+            r#"{"active":"true"}"#,
+            r#"{"active":1}"#,
+            r#"{"active":null}"#,
+            "{}",
+            r#"[{"active":true}]"#,
+            "true",
+            "",
+            r#"{"active":false,"active":true}"#,
+        ] {
+            assert!(read(no.as_bytes()).is_err(), "{no}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_file_is_read_again_at_most_once_a_second() {
+        let directory =
+            std::env::temp_dir().join(format!("portcullis-reread-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let file = directory.join("secret");
+        std::fs::write(&file, "one\n").expect("written");
+        let clock = Clock::manual(1_790_000_000);
+        let secret = Reread::new(Secret::from_file("one", file.clone()), clock.clone());
+        assert_eq!(secret.current().await, "one");
+        std::fs::write(&file, "second\n").expect("written");
+        assert_eq!(secret.current().await, "one");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "second");
+        // What cannot be read leaves the last one.
+        std::fs::remove_dir_all(&directory).expect("removed");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "second");
+    }
+}
