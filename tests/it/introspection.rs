@@ -29,10 +29,10 @@ impl World {
 
     /// `name` tells the tests' secret files apart.
     fn with(name: &str, secret: &str, more: &str, issuer_more: &str) -> Self {
-        let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
+        let issuer = Issuer::start_blocking(IssuerOptions::default()).expect("an issuer");
         let origin = Origin::start();
         let file = format!("{}/introspection-{name}", env!("CARGO_TARGET_TMPDIR"));
-        std::fs::write(&file, format!("{secret}\n")).unwrap();
+        std::fs::write(&file, format!("{secret}\n")).expect("a secret file");
         let gateway = Setup::new(&issuer, origin.address())
             .issuers(format!(
                 "{{ keycloak: {{ issuer: '{}', audience: [eazybank-gateway], {issuer_more}
