@@ -26,6 +26,7 @@ fn policy_check(c: &mut Criterion) {
         realm_roles: words(&["ACCOUNTS"]),
         any_realm_role: words(&["X", "CARDS"]),
         client_roles: [("accounts-api".to_owned(), words(&["reader"]))].into(),
+        ..Policy::default()
     };
     assert!(authorize::check(&everything, who.clone()).is_ok());
     let mut group = c.benchmark_group("policy");
@@ -79,6 +80,7 @@ fn principal() -> Principal {
         client_roles: [("accounts-api".to_owned(), words(&["reader", "writer"]))].into(),
         expires_at: 2_000_000_000,
         claims: serde_json::Map::new(),
+        identity: Default::default(),
     }
 }
 
@@ -146,6 +148,10 @@ fn plan(routes: usize) -> Plan {
             http2_idle: second,
         },
         issuers: Vec::new(),
+        token_cache: portcullis::config::plan::TokenCachePlan {
+            max_bytes: 1 << 20,
+            max_age: second,
+        },
         upstreams: Vec::new(),
         routes: (0..routes).map(route).collect(),
         access_log: false,

@@ -13,7 +13,7 @@ use portcullis::config::plan::{
 };
 use portcullis::credential::bearer;
 use portcullis::observe::metrics::Metrics;
-use portcullis::verify::Verifier;
+use portcullis::verify::{Verifier, Wanted};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const ISSUER: &str = "https://sso.example.com/realms/eazybank";
 const NOW: u64 = 1_790_000_000;
 
-fn plan(keys: std::path::PathBuf) -> Plan {
+fn plan(keys: std::path::PathBuf, cache_bytes: u64) -> Plan {
     let second = Duration::from_secs(1);
     Plan {
         server: ServerPlan {
@@ -73,7 +73,12 @@ fn plan(keys: std::path::PathBuf) -> Plan {
                 max_stale: Duration::from_secs(1_000_000),
                 timeout: second,
             },
+            introspection: None,
         }],
+        token_cache: portcullis::config::plan::TokenCachePlan {
+            max_bytes: cache_bytes,
+            max_age: Duration::from_secs(300),
+        },
         upstreams: Vec::new(),
         routes: Vec::new(),
         access_log: false,
@@ -86,15 +91,19 @@ fn benches(criterion: &mut Criterion) {
     let set = json!({"keys": [rsa.jwk("FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbhNlE"), curve.jwk("curve")]});
     std::fs::write(&file, set.to_string()).expect("the keys are written");
 
-    let plan = plan(file.clone());
-    let metrics = Metrics::new(&plan).expect("metrics");
-    let verifier = Verifier::new(&plan, Clock::manual(NOW), metrics).expect("a verifier");
-    let verifier = Arc::new(verifier);
+    let verifier = |cache_bytes| {
+        let plan = plan(file.clone(), cache_bytes);
+        let metrics = Metrics::new(&plan).expect("metrics");
+        Verifier::new(&plan, Clock::manual(NOW), metrics).expect("a verifier")
+    };
+    // No proof fits into one byte: each is made anew.
+    let (verifier, keeping) = (Arc::new(verifier(1)), verifier(32 << 20));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
     assert!(runtime.block_on(verifier.refresh(IssuerId(0))));
+    assert!(runtime.block_on(keeping.refresh(IssuerId(0))));
     std::fs::remove_file(&file).expect("the keys are removed");
 
     let claims = mint::keycloak_claims(ISSUER, NOW);
@@ -111,7 +120,7 @@ fn benches(criterion: &mut Criterion) {
         group.bench_function(name, |bench| {
             bench.iter(|| {
                 let token = bearer([black_box(value.as_bytes())].into_iter(), 8192);
-                let verdict = verifier.prove(token.expect("a credential"));
+                let verdict = verifier.prove(token.expect("a credential"), Wanted::default());
                 // Nothing waits here, so one poll is the whole future.
                 let verdict = now(verdict);
                 assert_eq!(verdict.outcome.is_ok(), good);
@@ -125,7 +134,12 @@ fn benches(criterion: &mut Criterion) {
     let unknown = rsa.token("RS256", "nobody", &claims);
     let value = format!("Bearer {unknown}");
     let token = bearer([value.as_bytes()].into_iter(), 8192).expect("a credential");
-    assert!(runtime.block_on(verifier.prove(token)).outcome.is_err());
+    assert!(
+        runtime
+            .block_on(verifier.prove(token, Wanted::default()))
+            .outcome
+            .is_err()
+    );
     prove("unknown kid", &unknown, false);
     let header = format!(r#"{{"alg":"HS256","typ" : "JWT","kid" : "{kid}"}}"#);
     let symmetric = rsa.seal("RS256", &header, claims.to_string().as_bytes());
@@ -137,6 +151,17 @@ fn benches(criterion: &mut Criterion) {
         false,
     );
     prove("opaque", "a2V5Y2xvYWs", false);
+
+    let value = format!("Bearer {rs256}");
+    group.bench_function("kept", |bench| {
+        bench.iter(|| {
+            let token = bearer([black_box(value.as_bytes())].into_iter(), 8192);
+            let token = token.expect("a credential");
+            let verdict = now(keeping.prove(token, Wanted::default()));
+            assert!(verdict.outcome.is_ok());
+            verdict
+        });
+    });
 
     let (input, signature) = rs256.rsplit_once('.').expect("three segments");
     let signature = decode(signature);

@@ -65,9 +65,13 @@ rejections! {
     WrongKind => "wrong_kind",
     Unmarked => "unmarked",
     SenderConstrained => "sender_constrained",
+    Inactive => "inactive",
     KeysUnavailable => "keys_unavailable",
     KeysStale => "keys_stale",
     KeyFetchFailed => "key_fetch_failed",
+    IntrospectionFailed => "introspection_failed",
+    IntrospectionBusy => "introspection_busy",
+    IntrospectionOpen => "introspection_open",
     IssuerNotAllowed => "issuer_not_allowed",
     ClientNotAllowed => "client_not_allowed",
     MissingScope => "missing_scope",
@@ -149,10 +153,14 @@ impl Rejection {
             | Rejection::BadClaims
             | Rejection::WrongKind
             | Rejection::Unmarked
-            | Rejection::SenderConstrained => say(401, InvalidToken, NOT_VALID),
+            | Rejection::SenderConstrained
+            | Rejection::Inactive => say(401, InvalidToken, NOT_VALID),
             Rejection::KeysUnavailable
             | Rejection::KeysStale
-            | Rejection::KeyFetchFailed => later(503, 5, "The access token could not be checked just now."),
+            | Rejection::KeyFetchFailed
+            | Rejection::IntrospectionFailed
+            | Rejection::IntrospectionBusy
+            | Rejection::IntrospectionOpen => later(503, 5, "The access token could not be checked just now."),
             Rejection::IssuerNotAllowed
             | Rejection::ClientNotAllowed
             | Rejection::MissingScope
@@ -198,11 +206,15 @@ impl From<Fault> for Rejection {
                 Refusal::Kind => Rejection::WrongKind,
                 Refusal::Unmarked => Rejection::Unmarked,
                 Refusal::SenderConstrained => Rejection::SenderConstrained,
+                Refusal::Inactive => Rejection::Inactive,
             },
             Fault::Unjudged(unjudged) => match unjudged {
                 Unjudged::NoKeys => Rejection::KeysUnavailable,
                 Unjudged::KeysStale => Rejection::KeysStale,
                 Unjudged::KeyFetchFailed => Rejection::KeyFetchFailed,
+                Unjudged::IntrospectionFailed => Rejection::IntrospectionFailed,
+                Unjudged::IntrospectionBusy => Rejection::IntrospectionBusy,
+                Unjudged::IntrospectionOpen => Rejection::IntrospectionOpen,
             },
         }
     }

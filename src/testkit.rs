@@ -32,6 +32,10 @@ pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
         },
         limits: limits(),
         issuers: vec![issuer("keycloak")],
+        token_cache: crate::config::plan::TokenCachePlan {
+            max_bytes: 32 * 1024 * 1024,
+            max_age: Duration::from_secs(300),
+        },
         upstreams: vec![upstream("accounts", &[("127.0.0.1:8081", 1)])],
         routes,
         access_log: false,
@@ -75,6 +79,7 @@ pub(crate) fn issuer(name: &str) -> IssuerPlan {
             max_stale: Duration::from_secs(86_400),
             timeout: Duration::from_secs(5),
         },
+        introspection: None,
     }
 }
 
@@ -143,6 +148,7 @@ pub(crate) fn principal() -> Principal {
         client_roles: [("accounts-api".to_owned(), words(&["reader"]))].into(),
         expires_at: 2_000_000_000,
         claims: serde_json::Map::new(),
+        identity: Default::default(),
     }
 }
 

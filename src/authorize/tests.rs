@@ -249,6 +249,7 @@ fn every_demand_has_to_hold_and_the_first_that_fails_is_named() {
         realm_roles: words(&["ACCOUNTS"]),
         any_realm_role: words(&["ACCOUNTS", "X"]),
         client_roles: roles(&[("accounts-api", &["reader"])]),
+        proof: Default::default(),
     };
     assert_eq!(denied(policy(), same), None);
     let mut lacking = principal();

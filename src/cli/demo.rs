@@ -91,12 +91,17 @@ fn gateway(args: &DemoArgs) -> ExitCode {
 const NAME: &str = "conf/demo.yaml";
 const CONFIG: &str = include_str!("../../conf/demo.yaml");
 
-/// Brings the one secret of `conf/demo.yaml`; it is as public as the realm's.
+/// Brings the secrets of `conf/demo.yaml`; they are as public as the realm's.
 struct DemoEnvironment;
 
 impl Environment for DemoEnvironment {
     fn var(&self, name: &str) -> Option<String> {
-        (name == "PORTCULLIS_DEMO_ADMIN_TOKEN").then(|| "demo-only-admin".to_owned())
+        let secret = match name {
+            "PORTCULLIS_DEMO_ADMIN_TOKEN" => "demo-only-admin",
+            "PORTCULLIS_DEMO_GATEWAY_SECRET" => "demo-only-gateway",
+            _ => return None,
+        };
+        Some(secret.to_owned())
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {

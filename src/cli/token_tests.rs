@@ -26,6 +26,7 @@ fn issuer_plan(name: &str, issuer: &str, keys_from: KeysFrom) -> IssuerPlan {
             max_stale: TIMEOUT,
             timeout: TIMEOUT,
         },
+        introspection: None,
     }
 }
 

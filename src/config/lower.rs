@@ -1,6 +1,7 @@
 //! From the tree to the [`Plan`], collecting every problem that only shows when values are held against each other.
 
 mod headers;
+mod introspection;
 mod issuer;
 mod overlap;
 mod process;
@@ -47,6 +48,7 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
     let issuers = issuer::issuers(&file, context);
     let upstreams = upstream::upstreams(&file, context);
     let routes = route::routes(&file, &limits, &issuer_names, &upstream_names, context);
+    introspection::routes(&file, &routes, &issuers, context);
     unused(&file, &routes, context);
     Plan {
         server,
@@ -54,6 +56,7 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
         admin,
         limits,
         issuers,
+        token_cache: process::token_cache(&file.block("token_cache")),
         upstreams,
         routes,
         access_log: file.block("access_log").flag("enabled"),

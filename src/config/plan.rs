@@ -33,6 +33,7 @@ pub struct Plan {
     pub admin: AdminPlan,
     pub limits: Limits,
     pub issuers: Vec<IssuerPlan>,
+    pub token_cache: TokenCachePlan,
     pub upstreams: Vec<UpstreamPlan>,
     pub routes: Vec<RoutePlan>,
     pub access_log: bool,
@@ -118,6 +119,8 @@ pub struct IssuerPlan {
     pub unmarked: Unmarked,
     pub leeway: Duration,
     pub keys: KeysPlan,
+    /// `None`: this issuer is never asked about a token.
+    pub introspection: Option<IntrospectionPlan>,
 }
 
 /// Where an issuer's signing keys are read from.
@@ -143,6 +146,64 @@ pub struct KeysPlan {
     pub cooldown: Duration,
     pub max_stale: Duration,
     pub timeout: Duration,
+}
+
+/// Memory for tokens that were already proved.
+#[derive(Debug, Clone)]
+pub struct TokenCachePlan {
+    pub max_bytes: u64,
+    pub max_age: Duration,
+}
+
+/// How one issuer is asked about tokens (RFC 7662).
+#[derive(Debug, Clone)]
+pub struct IntrospectionPlan {
+    pub endpoint: EndpointFrom,
+    pub client_id: String,
+    pub client_secret: Secret,
+    pub auth: ClientAuth,
+    pub when: AskWhen,
+    pub timeout: Duration,
+    pub max_in_flight: usize,
+    pub ttl: Duration,
+    pub negative_ttl: Duration,
+    pub max_bytes: u64,
+    pub failures: u32,
+    pub open: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointFrom {
+    Url(String),
+    /// `introspection_endpoint` of this discovery document, whose `issuer` must be ours.
+    Discovery(String),
+}
+
+/// RFC 6749 section 2.3.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    Basic,
+    Post,
+}
+
+/// What makes the gateway ask where a route did not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskWhen {
+    pub opaque: bool,
+    pub lightweight: bool,
+    pub unknown_key: bool,
+    pub keys_unavailable: bool,
+}
+
+/// How a route wants a token to be proved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Proof {
+    #[default]
+    Local,
+    /// The issuer is asked for each request.
+    Introspect,
+    /// The issuer's answer may be this old.
+    Fresh(Duration),
 }
 
 #[derive(Debug)]
@@ -229,6 +290,7 @@ pub struct Policy {
     pub realm_roles: Vec<String>,
     pub any_realm_role: Vec<String>,
     pub client_roles: BTreeMap<String, Vec<String>>,
+    pub proof: Proof,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,6 +33,7 @@ fn pretend() -> Pretend {
             ("CANARY", "canary-in-a-variable"),
             ("ADMIN_TOKEN", "canary-admin-token"),
             ("PORTCULLIS_DEMO_ADMIN_TOKEN", "canary-demo"),
+            ("PORTCULLIS_DEMO_GATEWAY_SECRET", "canary-demo"),
         ]),
         files: BTreeMap::from([
             ("/run/secrets/admin", "canary-from-file\n"),

@@ -125,6 +125,25 @@ impl Issuer {
         }
     }
 
+    /// A token that says nothing, as other servers give; introspection knows what stands behind it. Keycloak has none.
+    ///
+    /// # Panics
+    ///
+    /// As [`Issuer::token`].
+    #[track_caller]
+    pub fn opaque(&self, client: &str, scopes: &[&str]) -> String {
+        let token = self.token(client, scopes);
+        let mut opaque = state::lock(&self.state.opaque);
+        let name = format!("opaque-{}", opaque.len());
+        opaque.insert(name.clone(), token);
+        name
+    }
+
+    /// Revokes a token as RFC 7009 does, on behalf of its own client.
+    pub fn revoke(&self, token: &str, client: &str) {
+        self.state.revoke(token, client);
+    }
+
     /// The compact serialisation of these very texts, duplicates and nonsense included.
     ///
     /// # Panics

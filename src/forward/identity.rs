@@ -7,6 +7,7 @@ use pingora::http::RequestHeader;
 use serde_json::Value;
 
 use crate::verify::Principal;
+use crate::verify::principal::IdentityFields;
 
 const X_AUTH_ISSUER: HeaderName = HeaderName::from_static("x-auth-issuer");
 const X_AUTH_CLIENT: HeaderName = HeaderName::from_static("x-auth-client");
@@ -20,16 +21,17 @@ pub(super) fn write(
     principal: &Principal,
     forwarded: &[(HeaderName, String)],
 ) -> pingora::Result<()> {
-    head.insert_header(X_AUTH_ISSUER, value(&principal.issuer_url, false))?;
-    head.insert_header(X_AUTH_CLIENT, value(&principal.client, false))?;
-    if let Some(subject) = &principal.subject {
-        head.insert_header(X_AUTH_SUBJECT, value(subject, false))?;
-    }
-    if !principal.scopes.is_empty() {
-        head.insert_header(X_AUTH_SCOPE, joined(&principal.scopes, " ", false))?;
-    }
-    if !principal.realm_roles.is_empty() {
-        head.insert_header(X_AUTH_ROLES, joined(&principal.realm_roles, ",", true))?;
+    let fields = principal.identity.get(|| fields(principal));
+    head.insert_header(X_AUTH_ISSUER, fields.issuer.clone())?;
+    head.insert_header(X_AUTH_CLIENT, fields.client.clone())?;
+    for (name, value) in [
+        (X_AUTH_SUBJECT, &fields.subject),
+        (X_AUTH_SCOPE, &fields.scope),
+        (X_AUTH_ROLES, &fields.roles),
+    ] {
+        if let Some(value) = value {
+            head.insert_header(name, value.clone())?;
+        }
     }
     for (name, pointer) in forwarded {
         if let Some(claim) = claim_text(&principal.claims, pointer) {
@@ -37,6 +39,20 @@ pub(super) fn write(
         }
     }
     Ok(())
+}
+
+/// Once for each proof: a cached one is cloned from.
+fn fields(principal: &Principal) -> IdentityFields {
+    let list = |parts: &[String], separator, in_list| {
+        (!parts.is_empty()).then(|| joined(parts, separator, in_list))
+    };
+    IdentityFields {
+        issuer: value(&principal.issuer_url, false),
+        client: value(&principal.client, false),
+        subject: principal.subject.as_deref().map(|s| value(s, false)),
+        scope: list(&principal.scopes, " ", false),
+        roles: list(&principal.realm_roles, ",", true),
+    }
 }
 
 /// RFC 6901; strings as they are, numbers and booleans as JSON writes them, everything else as compact JSON.

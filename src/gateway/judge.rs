@@ -15,6 +15,7 @@ use crate::limit::{Caller, RetryAfter};
 use crate::reject::Rejection;
 use crate::request::{self, BodyLength};
 use crate::route::{Found, View};
+use crate::verify::Wanted;
 
 /// Judges one request; what it learns stays in `life`, the permit above all.
 pub(super) async fn judge(
@@ -108,7 +109,7 @@ async fn prove(
             .map(http::HeaderValue::as_bytes),
         gateway.plan.limits.token_bytes,
     )?;
-    let verdict = gateway.verifier.prove(token).await;
+    let verdict = gateway.verifier.prove(token, Wanted::of(policy)).await;
     life.judged(&gateway.metrics, &verdict);
     let principal = verdict.outcome?;
     life.principal = Some(principal.clone());

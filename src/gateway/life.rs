@@ -102,7 +102,9 @@ impl Life {
         self.issuer = verdict.issuer;
         self.proof = Some(verdict.source);
         let source = match verdict.source {
+            Source::Cache => ProofSource::Cache,
             Source::Local => ProofSource::Local,
+            Source::Introspection => ProofSource::Introspection,
         };
         let outcome = match &verdict.outcome {
             Ok(_) => Judged::Ok,

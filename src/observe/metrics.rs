@@ -3,6 +3,8 @@
 //! Labels come from closed sets or from the configuration, never from the wire; handles are resolved when the plan is
 //! built, so a request only increments.
 
+mod labels;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use labels::{Asked, Carried, Judged, ProofSource, Refresh};
 
 use crate::config::plan::{IssuerId, Plan, RouteId, UpstreamId};
 use crate::reject::Rejection;
@@ -22,40 +26,6 @@ const METHODS: [&str; 9] = [
 ];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Outcome of judging one token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judged {
-    Ok,
-    Refused,
-    Unavailable,
-}
-
-/// Outcome of one key refresh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refresh {
-    Ok,
-    /// Nothing usable came: connection, status, size, time.
-    Failed,
-    /// Something came that is no usable key set.
-    Invalid,
-}
-
-/// Outcome of one upstream request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Carried {
-    Ok,
-    ConnectFailed,
-    Timeout,
-    Failed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProofSource {
-    Cache,
-    Local,
-    Introspection,
-}
-
 pub struct Metrics {
     registry: Registry,
     routes: Vec<RouteHandles>,
@@ -67,6 +37,9 @@ pub struct Metrics {
     unparsed: IntCounter,
     refused_connections: IntCounter,
     lost_log_lines: IntCounter,
+    token_cache_entries: IntGauge,
+    token_cache_bytes: IntGauge,
+    token_cache_evictions: IntCounter,
 }
 
 struct RouteHandles {
@@ -88,6 +61,9 @@ struct IssuerHandles {
     refreshes: [IntCounter; 3],
     skipped: IntCounterVec,
     name: Arc<str>,
+    introspections: [IntCounter; 3],
+    introspection_duration: Histogram,
+    breaker_open: IntGauge,
 }
 
 struct UpstreamHandles {
@@ -155,6 +131,44 @@ impl Metrics {
             "Keys of fetched sets that were left out, by issuer and reason.",
             &["issuer", "reason"],
         )?;
+        let introspections = counters(
+            &registry,
+            "portcullis_introspections_total",
+            "Questions sent to an issuer about a token, by outcome.",
+            &["issuer", "outcome"],
+        )?;
+        let introspection_duration = HistogramVec::new(
+            HistogramOpts::new(
+                "portcullis_introspection_duration_seconds",
+                "Time of one question to an issuer.",
+            )
+            .buckets(vec![
+                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+            ]),
+            &["issuer"],
+        )?;
+        registry.register(Box::new(introspection_duration.clone()))?;
+        let breaker_open = gauges(
+            &registry,
+            "portcullis_introspection_breaker_open",
+            "1 while an issuer that does not answer is not asked.",
+            &["issuer"],
+        )?;
+        let token_cache_entries = IntGauge::new(
+            "portcullis_token_cache_entries",
+            "Proved tokens that are kept.",
+        )?;
+        registry.register(Box::new(token_cache_entries.clone()))?;
+        let token_cache_bytes = IntGauge::new(
+            "portcullis_token_cache_bytes",
+            "Memory that kept proofs use, estimated.",
+        )?;
+        registry.register(Box::new(token_cache_bytes.clone()))?;
+        let token_cache_evictions = IntCounter::new(
+            "portcullis_token_cache_evictions_total",
+            "Proofs that were dropped because the cache was full.",
+        )?;
+        registry.register(Box::new(token_cache_evictions.clone()))?;
         let carried = counters(
             &registry,
             "portcullis_upstream_requests_total",
@@ -235,6 +249,11 @@ impl Metrics {
                         .map(|outcome| refreshes.with_label_values(&[&*issuer.name, outcome])),
                     skipped: skipped.clone(),
                     name: issuer.name.clone(),
+                    introspections: ["active", "inactive", "failed"]
+                        .map(|outcome| introspections.with_label_values(&[&*issuer.name, outcome])),
+                    introspection_duration: introspection_duration
+                        .with_label_values(&[&*issuer.name]),
+                    breaker_open: breaker_open.with_label_values(&[&*issuer.name]),
                 })
                 .collect(),
             no_issuer: verification(NONE),
@@ -267,6 +286,9 @@ impl Metrics {
             unparsed,
             refused_connections,
             lost_log_lines,
+            token_cache_entries,
+            token_cache_bytes,
+            token_cache_evictions,
             registry,
         }))
     }
@@ -311,6 +333,27 @@ impl Metrics {
         let handles = &self.issuers[issuer.0];
         handles.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
         handles.keys_age.set(age.as_secs_f64());
+    }
+
+    /// One question that was sent.
+    pub fn introspected(&self, issuer: IssuerId, outcome: Asked, took: Duration) {
+        let handles = &self.issuers[issuer.0];
+        handles.introspections[outcome as usize].inc();
+        handles.introspection_duration.observe(took.as_secs_f64());
+    }
+
+    pub fn introspection_breaker(&self, issuer: IssuerId, open: bool) {
+        self.issuers[issuer.0].breaker_open.set(i64::from(open));
+    }
+
+    pub fn token_cache(&self, entries: usize, bytes: u64) {
+        let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
+        self.token_cache_entries.set(gauge(entries as u64));
+        self.token_cache_bytes.set(gauge(bytes));
+    }
+
+    pub fn token_cache_evictions(&self) -> IntCounter {
+        self.token_cache_evictions.clone()
     }
 
     pub fn carried(&self, upstream: UpstreamId, outcome: Carried) {

@@ -67,6 +67,7 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
                 WrongKind,
                 Unmarked,
                 SenderConstrained,
+                Inactive,
             ],
         ),
         (
@@ -79,7 +80,18 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
                 MissingRole,
             ],
         ),
-        (503, Silent, &[KeysUnavailable, KeysStale, KeyFetchFailed]),
+        (
+            503,
+            Silent,
+            &[
+                KeysUnavailable,
+                KeysStale,
+                KeyFetchFailed,
+                IntrospectionFailed,
+                IntrospectionBusy,
+                IntrospectionOpen,
+            ],
+        ),
         (404, Silent, &[NoRoute]),
         (405, Silent, &[MethodNotAllowed]),
         (408, Silent, &[HeaderTimeout, BodyTooSlow]),
@@ -174,6 +186,7 @@ fn every_fault_becomes_its_own_rejection() {
         Refusal::Kind,
         Refusal::Unmarked,
         Refusal::SenderConstrained,
+        Refusal::Inactive,
     ];
     let mut seen = HashSet::new();
     for refusal in refusals {
@@ -185,6 +198,9 @@ fn every_fault_becomes_its_own_rejection() {
         Unjudged::NoKeys,
         Unjudged::KeysStale,
         Unjudged::KeyFetchFailed,
+        Unjudged::IntrospectionFailed,
+        Unjudged::IntrospectionBusy,
+        Unjudged::IntrospectionOpen,
     ] {
         let rejection = Rejection::from(Fault::from(unjudged));
         assert_eq!(rejection.answer().status, 503, "{unjudged:?}");

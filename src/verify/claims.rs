@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::fault::Refusal;
 use super::json;
-use super::principal::Principal;
+use super::principal::{Identity, Principal};
 use crate::config::plan::{IssuerId, IssuerPlan, Unmarked};
 
 /// A payload with registered claims of the right types. Not proved.
@@ -38,10 +38,68 @@ impl Claims {
     ///
     /// The edges: a token is expired from the second `exp` + leeway on (RFC 7519 section 4.1.4: the time must be
     /// *before* `exp`) and valid from the second `nbf` - leeway on.
+    ///
+    /// The audience is [`Claims::check_audience`]'s: a lightweight token has none until the issuer was asked.
     pub(super) fn check(&self, issuer: &IssuerPlan, marked: bool, now: u64) -> Result<(), Refusal> {
+        Registered::of(&self.all).types()?;
+        self.expires().ok_or(Refusal::Claims)?;
+        self.check_rest(issuer, marked, now)
+    }
+
+    /// The same for an issuer's answer, which need not say `exp` (RFC 7662 section 2.2) nor `iss`, but must not say
+    /// another `iss`.
+    pub(super) fn check_answer(
+        &self,
+        issuer: &IssuerPlan,
+        marked: bool,
+        now: u64,
+    ) -> Result<(), Refusal> {
+        Registered::of(&self.all).types()?;
+        if self
+            .all
+            .get("iss")
+            .is_some_and(|iss| *iss != *issuer.issuer)
+        {
+            return Err(Refusal::Issuer);
+        }
+        if self.all.contains_key("exp") {
+            self.expires().ok_or(Refusal::Claims)?;
+        }
+        // `typ` decides if present, else this is the mark.
+        let bearer = text(self.all.get("token_type"));
+        let marked = marked || bearer.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+        self.check_rest(issuer, marked, now)?;
+        self.check_audience(issuer)
+    }
+
+    /// RFC 7662 section 2.2: trusted only when it is the boolean.
+    pub(super) fn active(&self) -> Option<bool> {
+        self.all.get("active")?.as_bool()
+    }
+
+    pub(super) fn expires(&self) -> Option<u64> {
+        seconds(self.all.get("exp"))
+    }
+
+    /// 0 when nothing is said. Rounded up, like the check.
+    pub(super) fn begins(&self) -> u64 {
+        self.all.get("nbf").and_then(begins_at).unwrap_or(0)
+    }
+
+    /// Keycloak's lightweight tokens have no `aud` at all.
+    pub(super) fn is_lightweight(&self) -> bool {
+        !self.all.contains_key("aud")
+    }
+
+    pub(super) fn check_audience(&self, issuer: &IssuerPlan) -> Result<(), Refusal> {
+        match Registered::of(&self.all).is_for(&issuer.audience) {
+            true => Ok(()),
+            false => Err(Refusal::Audience),
+        }
+    }
+
+    fn check_rest(&self, issuer: &IssuerPlan, marked: bool, now: u64) -> Result<(), Refusal> {
         let claims = Registered::of(&self.all);
-        claims.types()?;
-        let expires = seconds(claims.exp).ok_or(Refusal::Claims)?;
         if claims.client().is_none() {
             return Err(Refusal::Claims);
         }
@@ -55,7 +113,8 @@ impl Claims {
             None => return Err(Refusal::Unmarked),
         }
         let leeway = issuer.leeway.as_secs();
-        if now >= expires.saturating_add(leeway) {
+        let past = |expires: u64| now >= expires.saturating_add(leeway);
+        if self.expires().is_some_and(past) {
             return Err(Refusal::Expired);
         }
         if let Some(begins) = claims.nbf {
@@ -63,9 +122,6 @@ impl Claims {
             if now.saturating_add(leeway) < begins {
                 return Err(Refusal::NotYetValid);
             }
-        }
-        if !claims.is_for(&issuer.audience) {
-            return Err(Refusal::Audience);
         }
         Ok(())
     }
@@ -95,6 +151,7 @@ impl Claims {
             client_roles: client_roles(claims.resource_access),
             expires_at: seconds(claims.exp).unwrap_or_default(),
             claims: self.all,
+            identity: Identity::default(),
         }
     }
 }

@@ -30,6 +30,8 @@ pub enum Refusal {
     Unmarked,
     /// `cnf` is present: sender-constrained, sent as plain Bearer.
     SenderConstrained,
+    /// The issuer was asked and says that the token is not active.
+    Inactive,
 }
 
 /// The token could not be judged: 503 with `Retry-After`, never 401.
@@ -41,6 +43,12 @@ pub enum Unjudged {
     KeysStale,
     /// The key is unknown and the fetch that could have brought it failed or took too long.
     KeyFetchFailed,
+    /// The issuer was asked and gave no answer that can be used.
+    IntrospectionFailed,
+    /// Too many questions are on their way to the issuer.
+    IntrospectionBusy,
+    /// The issuer has not answered for a while: the breaker is open.
+    IntrospectionOpen,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

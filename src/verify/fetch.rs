@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, CONTENT_ENCODING};
-use reqwest::{Certificate, Client, Url};
+use reqwest::{Certificate, Client, RequestBuilder, Url};
 use serde_json::Value;
 
 use super::json;
@@ -52,12 +52,12 @@ pub(super) fn source(issuer: &IssuerPlan) -> Result<Box<dyn KeySource>, String> 
             timeout,
         }),
         KeysFrom::Url(url) => Box::new(FromUrl {
-            web: Web::new(issuer, url)?,
+            web: Web::new(issuer, url, timeout)?,
             url: url.clone(),
             timeout,
         }),
         KeysFrom::Discovery(url) => Box::new(FromDiscovery {
-            web: Web::new(issuer, url)?,
+            web: Web::new(issuer, url, timeout)?,
             url: url.clone(),
             issuer: issuer.issuer.clone(),
             name: issuer.name.to_string(),
@@ -131,26 +131,7 @@ impl FromDiscovery {
     }
 
     async fn discover(&self) -> Result<String, FetchFault> {
-        let document = self.web.get(&self.url).await?;
-        let invalid = |what: &str| FetchFault::Invalid(format!("discovery {}: {what}", self.url));
-        let document = json::object(&document).ok_or_else(|| invalid("not a JSON object"))?;
-        // OpenID Connect Discovery 1.0 section 4.3: exactly ours, or the keys are somebody else's.
-        match document.get("issuer").and_then(Value::as_str) {
-            None => return Err(invalid("no `issuer`")),
-            Some(theirs) if theirs != self.issuer => {
-                return Err(invalid(&format!(
-                    "it says its issuer is {theirs:?}, expected {:?}; set issuers.{}.issuer to the former if that is \
-                     what tokens say, or discovery_url to the right document",
-                    self.issuer, self.name
-                )));
-            }
-            Some(_) => {}
-        }
-        document
-            .get("jwks_uri")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-            .ok_or_else(|| invalid("no `jwks_uri`"))
+        discover(&self.web, &self.url, (&self.issuer, &self.name), "jwks_uri").await
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<String>> {
@@ -159,16 +140,43 @@ impl FromDiscovery {
     }
 }
 
+/// A URL that a discovery document names, which must be the document of this issuer (its URL and our name for it).
+pub(super) async fn discover(
+    web: &Web,
+    url: &str,
+    (issuer, name): (&str, &str),
+    member: &str,
+) -> Result<String, FetchFault> {
+    let document = web.get(url).await?;
+    let invalid = |what: &str| FetchFault::Invalid(format!("discovery {url}: {what}"));
+    let document = json::object(&document).ok_or_else(|| invalid("not a JSON object"))?;
+    // OpenID Connect Discovery 1.0 section 4.3: exactly ours, or the keys are somebody else's.
+    match document.get("issuer").and_then(Value::as_str) {
+        None => return Err(invalid("no `issuer`")),
+        Some(theirs) if theirs != issuer => {
+            return Err(invalid(&format!(
+                "it says its issuer is {theirs:?}, expected {issuer:?}; set issuers.{name}.issuer to the former if \
+                 that is what tokens say, or discovery_url to the right document"
+            )));
+        }
+        Some(_) => {}
+    }
+    document
+        .get(member)
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or_else(|| invalid(&format!("no `{member}`")))
+}
+
 /// A client for one issuer's documents.
-struct Web {
+pub(super) struct Web {
     client: Client,
     insecure: bool,
 }
 
 impl Web {
-    fn new(issuer: &IssuerPlan, url: &str) -> Result<Self, String> {
+    pub(super) fn new(issuer: &IssuerPlan, url: &str, timeout: Duration) -> Result<Self, String> {
         super::crypto::install();
-        let timeout = issuer.keys.timeout;
         let builder = || {
             Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
@@ -205,7 +213,16 @@ impl Web {
     }
 
     /// The body of a plain 200 of bounded size.
-    async fn get(&self, url: &str) -> Result<Vec<u8>, FetchFault> {
+    pub(super) async fn get(&self, url: &str) -> Result<Vec<u8>, FetchFault> {
+        self.fetch(url, |client, target| client.get(target)).await
+    }
+
+    /// The body of a plain 200 of bounded size, to whatever request is made of the client and the URL.
+    pub(super) async fn fetch(
+        &self,
+        url: &str,
+        request: impl FnOnce(&Client, Url) -> RequestBuilder,
+    ) -> Result<Vec<u8>, FetchFault> {
         let failed = |what: String| FetchFault::Failed(format!("{url}: {what}"));
         let target = Url::parse(url).map_err(|error| failed(error.to_string()))?;
         if !self.may_call(&target) {
@@ -213,9 +230,7 @@ impl Web {
                 "{url}: only https, or http to a loopback address or with `insecure: true`"
             )));
         }
-        let mut response = self
-            .client
-            .get(target)
+        let mut response = request(&self.client, target)
             .header(ACCEPT, "application/json")
             .send()
             .await

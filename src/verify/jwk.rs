@@ -3,6 +3,8 @@
 //! Keys are read one by one: a foreign, weak or broken one is skipped and counted, and never costs the others.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
@@ -85,12 +87,22 @@ struct Slot {
     key: usize,
     algorithm: Algorithm,
     /// `None` when two keys claim this `kid` and algorithm.
-    verifier: Option<RingVerifier>,
+    verifier: Option<Arc<RingVerifier>>,
+}
+
+/// A key of the current set, for the operator to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldKey {
+    pub kid: String,
+    /// What it verifies.
+    pub algorithms: Vec<Algorithm>,
+    /// Since the set that brought it was fetched.
+    pub age: Duration,
 }
 
 /// What a `kid` and an algorithm led to.
 pub(super) enum Found<'a> {
-    Key(&'a RingVerifier),
+    Key(&'a Arc<RingVerifier>),
     /// The key is there, but not for this algorithm.
     OtherAlgorithm,
     /// Two keys answer: none is believed.
@@ -131,20 +143,24 @@ impl Keys {
         self.count
     }
 
-    /// What can be selected: `kid` and the algorithms that it verifies, in order of `kid`.
-    pub(super) fn listed(&self) -> Vec<(&str, Vec<Algorithm>)> {
-        let usable = |slots: &[Slot]| -> Vec<Algorithm> {
-            let usable = slots.iter().filter(|slot| slot.verifier.is_some());
-            usable.map(|slot| slot.algorithm).collect()
-        };
-        let mut listed: Vec<_> = self
+    /// What can be selected, in order of `kid`.
+    pub(super) fn held(&self, age: Duration) -> Vec<HeldKey> {
+        let mut held: Vec<HeldKey> = self
             .by_kid
             .iter()
-            .map(|(kid, slots)| (&**kid, usable(slots)))
-            .filter(|(_, algorithms)| !algorithms.is_empty())
+            .map(|(kid, slots)| HeldKey {
+                kid: kid.to_string(),
+                algorithms: slots
+                    .iter()
+                    .filter(|slot| slot.verifier.is_some())
+                    .map(|slot| slot.algorithm)
+                    .collect(),
+                age,
+            })
+            .filter(|key| !key.algorithms.is_empty())
             .collect();
-        listed.sort_unstable();
-        listed
+        held.sort_unstable_by(|a, b| a.kid.cmp(&b.kid));
+        held
     }
 
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Found<'_> {
@@ -168,7 +184,7 @@ fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<RingVerifier>) -> Optio
             None => slots.push(Slot {
                 key,
                 algorithm,
-                verifier: Some(verifier),
+                verifier: Some(Arc::new(verifier)),
             }),
             Some(slot) => {
                 duplicate = Some(Skip::Duplicate);

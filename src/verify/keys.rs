@@ -10,11 +10,10 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::HeldKey;
 use super::crypto::RingVerifier;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::fetch::{FetchFault, KeySource};
-use super::jwk::{Found, Keys, Skip};
+use super::jwk::{Found, HeldKey, Keys, Skip};
 use crate::clock::Clock;
 use crate::config::plan::{Algorithm, IssuerId, IssuerPlan, KeysPlan};
 use crate::observe::metrics::{Metrics, Refresh};
@@ -104,21 +103,22 @@ impl KeyStore {
         kid: &str,
         algorithm: Algorithm,
         check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
-    ) -> Result<(), Fault> {
-        if self.known(kid, algorithm, &check)? {
-            return Ok(());
+    ) -> Result<Arc<RingVerifier>, Fault> {
+        if let Some(key) = self.known(kid, algorithm, &check)? {
+            return Ok(key);
         }
         let patience = Instant::now() + PATIENCE;
         loop {
             let mut flight = match self.demand() {
                 Demand::Wait(flight) => flight,
                 // A fetch may have landed since we looked.
-                Demand::Settled(_) if self.known(kid, algorithm, &check)? => return Ok(()),
-                Demand::Settled(fault) => return Err(fault),
+                Demand::Settled(fault) => {
+                    return self.known(kid, algorithm, &check)?.ok_or(fault);
+                }
             };
             let brought = tokio::time::timeout_at(patience, flight.landed()).await;
-            if self.known(kid, algorithm, &check)? {
-                return Ok(());
+            if let Some(key) = self.known(kid, algorithm, &check)? {
+                return Ok(key);
             }
             if brought != Ok(true) {
                 return Err(Unjudged::KeyFetchFailed.into());
@@ -131,13 +131,27 @@ impl KeyStore {
         }
     }
 
-    /// `Ok(false)` when the set is good but does not know the `kid`.
+    /// Whether the current set still has this very key under this name. Its name alone proves nothing: an issuer that
+    /// is set up anew may give the old name to a new key.
+    pub(super) fn holds(&self, kid: &str, key: &Arc<RingVerifier>) -> bool {
+        let set = self.current.load();
+        let Some(set) = set.as_deref() else {
+            return false;
+        };
+        self.age(set) <= self.plan.max_stale
+            && match set.keys.find(kid, key.algorithm()) {
+                Found::Key(now) => Arc::ptr_eq(now, key) || now.same_key(key),
+                Found::OtherAlgorithm | Found::Ambiguous | Found::Unknown => false,
+            }
+    }
+
+    /// `Ok(None)` when the set is good but does not know the `kid`.
     fn known(
         &self,
         kid: &str,
         algorithm: Algorithm,
         check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Option<Arc<RingVerifier>>, Fault> {
         let set = self.current.load();
         let Some(set) = set.as_deref() else {
             return Err(Unjudged::NoKeys.into());
@@ -146,10 +160,10 @@ impl KeyStore {
             return Err(Unjudged::KeysStale.into());
         }
         match set.keys.find(kid, algorithm) {
-            Found::Key(key) => Ok(check(key).map(|()| true)?),
+            Found::Key(key) => Ok(check(key).map(|()| Some(key.clone()))?),
             Found::OtherAlgorithm => Err(Refusal::Algorithm.into()),
             Found::Ambiguous => Err(Refusal::UnknownKey.into()),
-            Found::Unknown => Ok(false),
+            Found::Unknown => Ok(None),
         }
     }
 
@@ -285,18 +299,8 @@ impl KeyStore {
 
     pub(super) fn held(&self) -> Vec<HeldKey> {
         let set = self.current.load();
-        let Some(set) = set.as_deref() else {
-            return Vec::new();
-        };
-        let age = self.age(set);
-        let listed = set.keys.listed().into_iter();
-        listed
-            .map(|(kid, algorithms)| HeldKey {
-                kid: kid.to_owned(),
-                algorithms,
-                age,
-            })
-            .collect()
+        let held = set.as_deref().map(|set| set.keys.held(self.age(set)));
+        held.unwrap_or_default()
     }
 
     /// Brings the gauges up to date; called when somebody looks.

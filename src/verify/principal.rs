@@ -1,7 +1,9 @@
 //! Who the token proved.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use http::HeaderValue;
 
 use crate::config::plan::IssuerId;
 
@@ -26,4 +28,32 @@ pub struct Principal {
     pub expires_at: u64,
     /// All claims, for `forward.headers` and its JSON pointers.
     pub claims: serde_json::Map<String, serde_json::Value>,
+    pub identity: Identity,
+}
+
+/// The principal as header values, made when the first request needs them and cloned by the others. A principal that
+/// was changed must not keep them.
+#[derive(Debug, Clone, Default)]
+pub struct Identity(OnceLock<IdentityFields>);
+
+#[derive(Debug, Clone)]
+pub struct IdentityFields {
+    pub issuer: HeaderValue,
+    pub client: HeaderValue,
+    pub subject: Option<HeaderValue>,
+    pub scope: Option<HeaderValue>,
+    pub roles: Option<HeaderValue>,
+}
+
+impl Identity {
+    pub fn get(&self, make: impl FnOnce() -> IdentityFields) -> &IdentityFields {
+        self.0.get_or_init(make)
+    }
+}
+
+/// What was made of a principal says nothing about it.
+impl PartialEq for Identity {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }

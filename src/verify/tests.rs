@@ -1,7 +1,9 @@
 //! One issuer, one clock that stands still, keys that never left this process.
 
+mod cache;
 mod claims;
 mod fetch;
+mod introspect;
 mod jwk;
 mod keys;
 mod mint;
@@ -26,6 +28,7 @@ use crate::config::plan::{
 };
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
+use crate::verify::Wanted;
 
 pub(super) const ISSUER: &str = "https://sso.example.com/realms/eazybank";
 pub(super) const NOW: u64 = 1_790_000_000;
@@ -48,6 +51,7 @@ pub(super) fn issuer() -> IssuerPlan {
             max_stale: Duration::from_secs(24 * 3600),
             timeout: Duration::from_secs(5),
         },
+        introspection: None,
     }
 }
 
@@ -80,6 +84,10 @@ pub(super) fn plan(issuers: Vec<IssuerPlan>) -> Plan {
             http2_idle: second,
         },
         issuers,
+        token_cache: crate::config::plan::TokenCachePlan {
+            max_bytes: 32 * 1024 * 1024,
+            max_age: Duration::from_secs(300),
+        },
         upstreams: Vec::new(),
         routes: Vec::new(),
         access_log: false,
@@ -116,7 +124,8 @@ impl Rig {
             .iter()
             .map(|keys| Box::new(Fixed(jwks(keys))) as Box<dyn KeySource>)
             .collect();
-        let verifier = Verifier::with_sources(&plan, clock.clone(), metrics, sources);
+        let verifier =
+            Verifier::with_sources(&plan, clock.clone(), metrics, sources).expect("a verifier");
         for index in 0..keys.len() {
             assert!(verifier.refresh(crate::config::plan::IssuerId(index)).await);
         }
@@ -130,7 +139,7 @@ impl Rig {
 
     pub(super) async fn prove(&self, token: &str) -> Result<Arc<Principal>, Fault> {
         self.verifier
-            .prove(BearerToken::unchecked(token))
+            .prove(BearerToken::unchecked(token), Wanted::default())
             .await
             .outcome
     }

@@ -178,10 +178,16 @@ fn the_names_tell_a_requests_life() {
 }
 
 /// Files over [`LONG`] lines, and why they are.
-const REASONS: [(&str, &str); 1] = [(
-    "src/demo/issuer/protocol.rs",
-    "Keycloak's answers, one after the other: split, nobody could hold them beside the real ones",
-)];
+const REASONS: [(&str, &str); 2] = [
+    (
+        "src/demo/issuer/protocol.rs",
+        "Keycloak's answers, one after the other: split, nobody could hold them beside the real ones",
+    ),
+    (
+        "src/observe/metrics.rs",
+        "one place for every metric is its point",
+    ),
+];
 const LONG: usize = 400;
 const TOO_LONG: usize = 600;
 /// A list of cases reads well at any length, but not at every.

@@ -18,6 +18,7 @@ mod deploy;
 mod docs;
 mod layout;
 mod process;
+mod introspection;
 mod support;
 mod tls;
 mod upstream_view;

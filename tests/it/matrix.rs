@@ -40,7 +40,12 @@ struct DemoEnvironment;
 
 impl Environment for DemoEnvironment {
     fn var(&self, name: &str) -> Option<String> {
-        (name == "PORTCULLIS_DEMO_ADMIN_TOKEN").then(|| "demo-only-admin".to_owned())
+        let value = match name {
+            "PORTCULLIS_DEMO_ADMIN_TOKEN" => "demo-only-admin",
+            "PORTCULLIS_DEMO_GATEWAY_SECRET" => "demo-only-gateway",
+            _ => return None,
+        };
+        Some(value.to_owned())
     }
 
     fn read(&self, path: &Path) -> io::Result<String> {

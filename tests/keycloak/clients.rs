@@ -88,14 +88,21 @@ fn without_permission(world: &World) {
 }
 
 fn not_for_us(world: &World) {
-    for who in ["no-audience-cc", "lightweight-cc"] {
+    let token = |who| {
         let token = world.keycloak.token(who, "accounts:read");
         assert_eq!(opened(&token).1.get("aud"), None, "{who}");
-        let call = read("accounts");
-        world
-            .gateway
-            .refuses(who, call, &token, 401, "wrong_audience");
-    }
+        token
+    };
+    let (gateway, call) = (&world.gateway, read("accounts"));
+    // Neither names us, so Keycloak is asked about both. It tells nobody about a token that is not for him.
+    let foreign = token("no-audience-cc");
+    gateway.refuses("no-audience-cc", call, &foreign, 401, "inactive");
+    let light = token("lightweight-cc");
+    let asked = r#"portcullis_introspections_total{issuer="keycloak",outcome="active"}"#;
+    let before = gateway.metric(asked);
+    gateway.passes("lightweight-cc", call, &light);
+    gateway.passes("lightweight-cc again", call, &light);
+    assert_eq!(gateway.metric(asked), before + 1.0, "asked once");
 }
 
 fn algorithms(world: &World) {

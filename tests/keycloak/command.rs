@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use crate::World;
-use crate::gateway::{BINARY, SECRET, read};
+use crate::gateway::{BINARY, SECRETS, read};
 use crate::say::say;
 
 pub fn token(world: &World) {
@@ -41,7 +41,7 @@ fn run(world: &World, secret: &str, scope: &str) -> Output {
         .args(["--scope", scope])
         .arg("--config")
         .arg(world.gateway.config())
-        .env(SECRET.0, SECRET.1)
+        .envs(SECRETS)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

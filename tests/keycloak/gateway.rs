@@ -14,8 +14,11 @@ use crate::{eventually, free_port};
 
 const CONFIG: &str = include_str!("../../conf/demo.yaml");
 pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
-/// The one secret that the configuration asks for.
-pub const SECRET: (&str, &str) = ("PORTCULLIS_DEMO_ADMIN_TOKEN", "demo-only-admin");
+/// The secrets that the configuration asks for.
+pub const SECRETS: [(&str, &str); 2] = [
+    ("PORTCULLIS_DEMO_ADMIN_TOKEN", "demo-only-admin"),
+    ("PORTCULLIS_DEMO_GATEWAY_SECRET", "demo-only-gateway"),
+];
 /// Seconds between two refreshes of the keys, and the clock difference that `exp` is forgiven.
 pub const REFRESH: u64 = 5;
 pub const LEEWAY: u64 = 5;
@@ -89,7 +92,7 @@ impl Portcullis {
             .arg("run")
             .arg("--config")
             .arg(&config)
-            .env(SECRET.0, SECRET.1)
+            .envs(SECRETS)
             .env_remove("PORTCULLIS_LOG")
             .stdin(std::process::Stdio::null())
             .stdout(output.try_clone().unwrap())

@@ -7,7 +7,7 @@ use crate::config::format;
 use crate::config::plan::{Algorithm, IssuerPlan, KeysFrom, KeysPlan, Unmarked};
 use crate::config::view::{Spot, View};
 
-use super::Context;
+use super::{Context, introspection};
 
 pub(super) fn issuers(file: &View<'_>, context: &mut Context<'_>) -> Vec<IssuerPlan> {
     let block = file.entry_block("issuers");
@@ -60,6 +60,7 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
         },
         leeway: leeway(view, context),
         keys: keys(&view.block("keys"), context),
+        introspection: introspection::issuer(view, context),
     }
 }
 
@@ -100,7 +101,7 @@ fn keys_from(view: &View<'_>, context: &mut Context<'_>) -> KeysFrom {
 }
 
 /// Whoever can change what we fetch decides whom we believe.
-fn secure(spot: &Spot<'_>, context: &mut Context<'_>) {
+pub(super) fn secure(spot: &Spot<'_>, context: &mut Context<'_>) {
     let Ok(url) = format::url(&spot.text()) else {
         return;
     };

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::diagnostic::Fault;
 use crate::config::format;
-use crate::config::plan::{AdminPlan, Limits, ListenerPlan, ListenerTls, ServerPlan};
+use crate::config::plan::{
+    AdminPlan, Limits, ListenerPlan, ListenerTls, ServerPlan, TokenCachePlan,
+};
 use crate::config::view::{Spot, View};
 
 use super::Context;
@@ -16,6 +18,13 @@ pub(super) fn server(view: &View<'_>) -> ServerPlan {
         threads: view.optional_number("threads").unwrap_or(cores),
         pre_stop: shutdown.duration("pre_stop"),
         drain: shutdown.duration("drain"),
+    }
+}
+
+pub(super) fn token_cache(view: &View<'_>) -> TokenCachePlan {
+    TokenCachePlan {
+        max_bytes: view.size("max_bytes"),
+        max_age: view.duration("max_age"),
     }
 }
 

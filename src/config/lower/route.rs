@@ -4,7 +4,7 @@ use http::{HeaderName, Method};
 
 use crate::config::diagnostic::Fault;
 use crate::config::plan::{
-    Access, IssuerId, Limits, MatchPlan, Policy, RateLimit, RatePer, RoutePlan, UpstreamId,
+    Access, IssuerId, Limits, MatchPlan, Policy, Proof, RateLimit, RatePer, RoutePlan, UpstreamId,
 };
 use crate::config::tree::Value;
 use crate::config::view::{Spot, View};
@@ -211,7 +211,19 @@ fn access(view: &View<'_>, issuers: &Names<'_>, context: &mut Context<'_>) -> Ac
                 (named.name.to_owned(), roles)
             })
             .collect(),
+        proof: proof(&access),
     })
+}
+
+fn proof(access: &View<'_>) -> Proof {
+    let block = access.block("proof");
+    if block.present() {
+        return Proof::Fresh(block.duration("fresh"));
+    }
+    match access.text("proof").as_deref() {
+        Some("introspect") => Proof::Introspect,
+        _ => Proof::Local,
+    }
 }
 
 fn rate_limit(view: &View<'_>) -> Option<RateLimit> {

@@ -42,7 +42,7 @@ pub(super) static ISSUER: Block = Block {
         key("dpop", Kind::Word(&["refuse", "allow", "require"]), "Tokens bound to a key of their client (RFC 9449).")
             .default("refuse")
             .later(),
-        key("introspection", Kind::Block(&INTROSPECTION), "Asks the issuer about a token.").absent("off").later(),
+        key("introspection", Kind::Block(&INTROSPECTION), "Asks the issuer about a token.").absent("off"),
     ],
     misplaced: &[
         ("audiences", "the key is called `audience` and takes a list"),
@@ -117,7 +117,8 @@ static INTROSPECTION: Block = Block {
             "private_key",
             Kind::Secret,
             "Its private key in PEM; only with `private_key_jwt`.",
-        ),
+        )
+        .later(),
         key(
             "auth",
             Kind::Word(&[
@@ -125,7 +126,7 @@ static INTROSPECTION: Block = Block {
                 "client_secret_post",
                 "private_key_jwt",
             ]),
-            "How the gateway proves itself to the issuer.",
+            "How the gateway proves itself to the issuer; `private_key_jwt` is not in this version.",
         )
         .default("client_secret_basic"),
         key(

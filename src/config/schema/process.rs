@@ -38,8 +38,7 @@ pub(in crate::config) static ROOT: Block = Block {
             "token_cache",
             Kind::Block(&TOKEN_CACHE),
             "Memory for tokens that were already proved.",
-        )
-        .later(),
+        ),
         key(
             "revocations",
             Kind::Block(&REVOCATIONS),

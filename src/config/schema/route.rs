@@ -235,8 +235,7 @@ static ACCESS: Block = Block {
             Kind::OneOf(&[Kind::Word(&["local", "introspect"]), Kind::Block(&PROOF)]),
             "How a token is proved: by signature, or by asking the issuer.",
         )
-        .default("local")
-        .later(),
+        .default("local"),
     ],
     misplaced: &[
         (

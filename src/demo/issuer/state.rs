@@ -22,6 +22,8 @@ pub(super) struct State {
     keys: RwLock<KeyRing>,
     /// `jti`s and `sid`s.
     pub(super) revoked: Mutex<HashSet<String>>,
+    /// Tokens that say nothing, and what stands behind them.
+    pub(super) opaque: Mutex<HashMap<String, String>>,
     /// Ids of clients disabled after start.
     pub(super) disabled: Mutex<HashSet<String>>,
     pub(super) not_before: AtomicU64,
@@ -41,6 +43,7 @@ impl State {
             realm,
             clock: options.clock.clone(),
             revoked: Mutex::default(),
+            opaque: Mutex::default(),
             disabled: Mutex::default(),
             not_before: AtomicU64::new(0),
             hits: Default::default(),

@@ -6,6 +6,7 @@ use super::mint::{keycloak_claims, rsa2048};
 use super::{ISSUER, NOW, Rig, issuer};
 use crate::config::plan::Unmarked;
 use crate::credential::BearerToken;
+use crate::verify::Wanted;
 use crate::verify::{Fault, Refusal};
 
 const HEADER: &str = r#"{"alg":"RS256","kid":"k1","typ":"JWT"}"#;
@@ -75,7 +76,10 @@ async fn the_issuer_is_one_string_byte_for_byte() {
     );
     // Not ours: no issuer is blamed for it.
     let token = rsa2048().token("RS256", "k1", &with("iss", json!("https://evil.example")));
-    let verdict = rig.verifier.prove(BearerToken::unchecked(&token)).await;
+    let verdict = rig
+        .verifier
+        .prove(BearerToken::unchecked(&token), Wanted::default())
+        .await;
     assert_eq!(verdict.issuer, None);
 }
 

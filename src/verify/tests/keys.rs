@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::plan::{IssuerId, IssuerPlan};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
+use crate::verify::Wanted;
 use crate::verify::{Fault, Refusal, Unjudged, Verifier};
 
 pub(super) type Answer = Result<Vec<u8>, FetchFault>;
@@ -66,7 +67,8 @@ impl Life {
         let plan = plan(vec![issuer]);
         let metrics = Metrics::new(&plan).expect("metrics");
         let source = Box::new(Scripted(script.clone()));
-        let verifier = Verifier::with_sources(&plan, clock.clone(), metrics.clone(), vec![source]);
+        let verifier = Verifier::with_sources(&plan, clock.clone(), metrics.clone(), vec![source])
+            .expect("a verifier");
         Life {
             clock,
             verifier: Arc::new(verifier),
@@ -80,7 +82,10 @@ impl Life {
     }
 
     pub(super) async fn prove(&self, token: &str) -> Result<(), Fault> {
-        let verdict = self.verifier.prove(BearerToken::unchecked(token)).await;
+        let verdict = self
+            .verifier
+            .prove(BearerToken::unchecked(token), Wanted::default())
+            .await;
         verdict.outcome.map(|_| ())
     }
 
@@ -386,7 +391,8 @@ async fn a_source_that_panics_is_a_failed_fetch() {
     let plan = plan(vec![issuer()]);
     let metrics = Metrics::new(&plan).expect("metrics");
     let verifier =
-        Verifier::with_sources(&plan, Clock::manual(NOW), metrics, vec![Box::new(Broken)]);
+        Verifier::with_sources(&plan, Clock::manual(NOW), metrics, vec![Box::new(Broken)])
+            .expect("a verifier");
     assert!(!verifier.refresh(IssuerId(0)).await);
     // And the next one can begin.
     assert!(!verifier.refresh(IssuerId(0)).await);

@@ -5,6 +5,7 @@ use super::tokens::{good, refused, with_header};
 use super::{ISSUER, NOW, Rig, issuer};
 use crate::config::plan::Algorithm;
 use crate::credential::BearerToken;
+use crate::verify::Wanted;
 use crate::verify::{Fault, Refusal};
 
 #[tokio::test]
@@ -133,7 +134,7 @@ async fn no_character_of_a_token_can_be_changed() {
             let mutant = format!("{}{replacement}{}", &token[..at], &token[at + 1..]);
             let got = rig
                 .verifier
-                .prove(BearerToken::unchecked(&mutant))
+                .prove(BearerToken::unchecked(&mutant), Wanted::default())
                 .await
                 .outcome;
             assert!(

@@ -6,6 +6,7 @@ use super::mint::{Signer, b64, keycloak_claims, rsa2048};
 use super::{ISSUER, NOW, Rig, issuer};
 use crate::config::plan::{Algorithm, IssuerId};
 use crate::credential::BearerToken;
+use crate::verify::Wanted;
 use crate::verify::{Fault, Refusal, Source};
 
 pub(super) fn payload() -> Vec<u8> {
@@ -29,7 +30,10 @@ pub(super) async fn refused(rig: &Rig, what: &str, token: &str, wanted: Refusal)
 #[tokio::test]
 async fn a_keycloak_token_proves_its_client() {
     let rig = Rig::usual().await;
-    let verdict = rig.verifier.prove(BearerToken::unchecked(&good())).await;
+    let verdict = rig
+        .verifier
+        .prove(BearerToken::unchecked(&good()), Wanted::default())
+        .await;
     assert_eq!(verdict.issuer, Some(IssuerId(0)));
     assert_eq!(verdict.source, Source::Local);
     let principal = verdict.outcome.expect("a principal");

@@ -7,7 +7,7 @@ use portcullis::clock::Clock;
 use portcullis::demo::issuer::{Endpoint, Fault, Issuer, IssuerOptions};
 use portcullis::demo::mint::ClaimsEdit;
 
-use crate::support::{Closed, Connection, Gateway, Origin, Setup, Wire, eventually, get};
+use crate::support::{Closed, Connection, Gateway, Origin, Scratch, Setup, Wire, eventually, get};
 
 const READER: &str = "eazybank-accounts-reader-cc";
 
@@ -24,6 +24,7 @@ pub(super) fn all() -> Vec<Reached> {
     reached.extend(policies());
     reached.extend(pools());
     reached.extend(keys());
+    reached.extend(introspection());
     reached
 }
 
@@ -292,4 +293,51 @@ fn keys() -> Vec<Reached> {
         ask(&token())
     });
     vec![none, unknown, stale]
+}
+
+fn introspection() -> Vec<Reached> {
+    let (issuer, origin, files) = (issuer(&Clock::system()), Origin::start(), Scratch::new());
+    let secret = files.file("secret", "demo-only-gateway");
+    let asking = Setup::new(&issuer, origin.address())
+        .issuers(format!(
+            "{{ keycloak: {{ issuer: '{}', audience: [eazybank-gateway],
+                introspection: {{ client_id: eazybank-gateway, client_secret: '${{file:{secret}}}', timeout: 1s,
+                  max_in_flight: 1, breaker: {{ failures: 1, open: 1m }} }} }} }}",
+            issuer.url()
+        ))
+        .start();
+    let silent = Setup::new(&issuer, origin.address()).start();
+    let call =
+        |gateway: &Gateway, token: &str| get(gateway.address(), "/accounts", Some(token)).status;
+    let mut reached = vec![
+        refused(&silent, "an opaque token and nobody to ask", || {
+            call(&silent, "opaque-1")
+        }),
+        refused(
+            &asking,
+            "an opaque token that the issuer does not know",
+            || call(&asking, "opaque-2"),
+        ),
+    ];
+    issuer.set_fault(Endpoint::Introspect, Fault::Hang);
+    let asked = issuer.requests(Endpoint::Introspect);
+    let mut held = Connection::open(asking.address());
+    held.send("GET /accounts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer opaque-3\r\n\r\n");
+    eventually("the issuer is asked", || {
+        issuer.requests(Endpoint::Introspect) > asked
+    });
+    reached.push(refused(
+        &asking,
+        "more questions than may be asked at once",
+        || call(&asking, "opaque-4"),
+    ));
+    reached.push(refused(&asking, "an issuer that does not answer", || {
+        held.answer().status
+    }));
+    reached.push(refused(
+        &asking,
+        "an issuer that did not answer just now",
+        || call(&asking, "opaque-5"),
+    ));
+    reached
 }

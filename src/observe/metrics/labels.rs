@@ -1,0 +1,43 @@
+//! Label values that are not names from the configuration: closed sets, one variant each.
+
+/// Outcome of judging one token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    Ok,
+    Refused,
+    Unavailable,
+}
+
+/// Outcome of one key refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    Ok,
+    /// Nothing usable came: connection, status, size, time.
+    Failed,
+    /// Something came that is no usable key set.
+    Invalid,
+}
+
+/// Outcome of one upstream request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    Ok,
+    ConnectFailed,
+    Timeout,
+    Failed,
+}
+
+/// Outcome of one question to an issuer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Active,
+    Inactive,
+    Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofSource {
+    Cache,
+    Local,
+    Introspection,
+}

@@ -1,0 +1,228 @@
+//! Asking the issuer about a token (RFC 7662), as rarely as possible and never without bounds.
+//!
+//! One question for each token at a time, in a task of its own: a caller who leaves cancels nothing for the others.
+//! What goes wrong here is never the caller's fault: 503, not 401 (contract section 4).
+
+mod ask;
+mod flights;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+
+use self::ask::Client;
+use self::flights::{Entry, Flights, Outcome};
+use super::cache::{Now, Proofs, Proved, SignedBy, TokenHash};
+use super::claims::Claims;
+use super::fault::{Fault, Refusal, Unjudged};
+use super::keys::KeyStore;
+use crate::clock::Clock;
+use crate::config::plan::{AskWhen, IntrospectionPlan, IssuerId, IssuerPlan};
+use crate::observe::metrics::{Asked, Metrics};
+
+/// Tokens that are remembered as refused: about a megabyte.
+const REFUSED: usize = 10_000;
+
+/// One issuer that can be asked.
+pub(super) struct Introspector {
+    id: IssuerId,
+    issuer: IssuerPlan,
+    url: Arc<str>,
+    plan: IntrospectionPlan,
+    client: Client,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// Yes, apart from no: garbage cannot push good tokens out.
+    proofs: Proofs,
+    refused: Cache<TokenHash, (Refusal, Duration)>,
+    flights: Flights,
+    /// The hint about the audience was given.
+    hinted: AtomicBool,
+}
+
+/// What is known of a token before its issuer is asked.
+pub(super) struct Question {
+    pub(super) hash: TokenHash,
+    pub(super) token: Box<str>,
+    /// Its header says "access token".
+    pub(super) marked: bool,
+    /// `exp` that it says itself, if we can read it.
+    pub(super) expires: Option<u64>,
+    /// `None` when no signature was checked.
+    pub(super) signed_by: Option<SignedBy>,
+}
+
+impl Introspector {
+    /// `None` when the issuer is never asked. Fails on what no waiting can cure.
+    pub(super) fn new(
+        id: IssuerId,
+        issuer: &IssuerPlan,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Option<Arc<Self>>, String> {
+        let Some(plan) = issuer.introspection.clone() else {
+            return Ok(None);
+        };
+        Ok(Some(Arc::new(Introspector {
+            id,
+            url: issuer.issuer.as_str().into(),
+            client: Client::new(issuer, &plan, clock.clone())?,
+            proofs: Proofs::new(plan.max_bytes, plan.ttl, None),
+            refused: Cache::new(REFUSED),
+            flights: Flights::new(&plan),
+            issuer: issuer.clone(),
+            plan,
+            clock,
+            metrics,
+            hinted: AtomicBool::new(false),
+        })))
+    }
+
+    pub(super) fn when(&self) -> AskWhen {
+        self.plan.when
+    }
+
+    /// How old an answer may be where no route says more.
+    pub(super) fn ttl(&self) -> Duration {
+        self.plan.ttl
+    }
+
+    /// A kept yes.
+    pub(super) fn kept(
+        &self,
+        hash: &TokenHash,
+        max_age: Duration,
+        keys: &KeyStore,
+    ) -> Option<Arc<Proved>> {
+        self.proofs.get(hash, max_age, self.now(), |_| keys)
+    }
+
+    /// Asks, or joins who is asking, or finds an answer that is at most `max_age` old; whether it was found.
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        question: Question,
+        max_age: Duration,
+        keys: &KeyStore,
+    ) -> (bool, Result<Arc<Proved>, Fault>) {
+        let hash = question.hash;
+        if let Some((refusal, at)) = self.refused.get(&hash) {
+            if self.clock.monotonic().saturating_sub(at) < self.plan.negative_ttl {
+                return (true, Err(refusal.into()));
+            }
+            self.refused.remove(&hash);
+        }
+        // A flight leaves its answer in the cache before it ends, and both are looked at under one lock: of a crowd
+        // that comes at once, nobody can miss both.
+        let entry = self.flights.enter(hash, self.clock.monotonic(), || {
+            self.kept(&hash, max_age, keys)
+        });
+        let mut landed = match entry {
+            Entry::Known(proved) => return (true, Ok(proved)),
+            Entry::Refused(unjudged) => return (false, Err(unjudged.into())),
+            Entry::Join(landed) => landed,
+            Entry::Fly(landing, landed) => {
+                let asker = self.clone();
+                tokio::spawn(async move {
+                    let landing = landing.guard(asker.clone(), hash);
+                    let outcome = asker.fly(question).await;
+                    landing.ended(outcome);
+                });
+                landed
+            }
+        };
+        let outcome = match landed.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        };
+        (
+            false,
+            outcome.unwrap_or_else(|| Err(Unjudged::IntrospectionFailed.into())),
+        )
+    }
+
+    /// One question and what its answer means.
+    async fn fly(&self, question: Question) -> Outcome {
+        let sent = self.clock.monotonic();
+        let answer = self.client.ask(&question.token).await;
+        let took = self.clock.monotonic().saturating_sub(sent);
+        let claims = match answer {
+            Ok(claims) => claims,
+            Err(fault) => {
+                if fault.sent {
+                    self.metrics.introspected(self.id, Asked::Failed, took);
+                }
+                let now = self.clock.monotonic();
+                self.flights.failed(&self.issuer.name, fault.text, now);
+                return Err(Unjudged::IntrospectionFailed.into());
+            }
+        };
+        self.flights.answered(&self.issuer.name);
+        let Some(claims) = claims else {
+            self.metrics.introspected(self.id, Asked::Inactive, took);
+            self.hint(question.signed_by.is_some());
+            return self.refuse(question.hash, Refusal::Inactive);
+        };
+        self.metrics.introspected(self.id, Asked::Active, took);
+        self.hinted.store(false, Ordering::Relaxed);
+        let checked = claims.check_answer(&self.issuer, question.marked, self.clock.unix());
+        if let Err(refusal) = checked {
+            return self.refuse(question.hash, refusal);
+        }
+        let proved = Arc::new(self.proved(claims, &question, sent));
+        self.proofs.put(question.hash, proved.clone());
+        Ok(proved)
+    }
+
+    fn proved(&self, claims: Claims, question: &Question, sent: Duration) -> Proved {
+        let leeway = self.issuer.leeway.as_secs();
+        let expires = [claims.expires(), question.expires];
+        // Without any `exp` the age alone ends it.
+        let expires = expires.into_iter().flatten().min().unwrap_or(u64::MAX);
+        let begins = claims.begins().saturating_sub(leeway);
+        let mut principal = claims.into_principal(self.id, &self.issuer, &self.url);
+        principal.expires_at = expires;
+        Proved::new(
+            principal,
+            question.signed_by.clone(),
+            (begins, expires.saturating_add(leeway)),
+            sent,
+        )
+    }
+
+    fn refuse(&self, hash: TokenHash, refusal: Refusal) -> Outcome {
+        // What is not valid yet may be in a second.
+        if refusal != Refusal::NotYetValid {
+            self.refused.insert(hash, (refusal, self.clock.monotonic()));
+        }
+        Err(refusal.into())
+    }
+
+    /// Once per change: a token that is good by its signature and inactive by its issuer is mostly not revoked, but
+    /// asked about by somebody whom its issuer does not tell.
+    fn hint(&self, proved_locally: bool) {
+        if proved_locally && !self.hinted.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "issuer {name}: a token with a good signature is inactive. If it was neither revoked nor its client \
+                 disabled, the issuer does not let {client:?} ask about it: since Keycloak 26.6.2 its audience must \
+                 name the client that asks. Add an audience mapper for {client:?} with \"Add to token \
+                 introspection\" on",
+                name = self.issuer.name,
+                client = self.plan.client_id,
+            );
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            unix: self.clock.unix(),
+            monotonic: self.clock.monotonic(),
+        }
+    }
+
+    pub(super) fn publish(&self) {
+        let open = self.flights.is_open();
+        self.metrics.introspection_breaker(self.id, open);
+    }
+}

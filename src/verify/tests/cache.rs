@@ -1,0 +1,206 @@
+//! Kept proofs: when they stand for the token, and when they no longer do.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::super::fetch::{FetchFault, KeySource};
+use super::mint::{Signer, keycloak_claims, rsa2048};
+use super::{ISSUER, NOW, issuer, jwks, plan};
+use crate::clock::Clock;
+use crate::config::plan::{IssuerId, TokenCachePlan};
+use crate::credential::BearerToken;
+use crate::observe::metrics::Metrics;
+use crate::verify::{Fault, Refusal, Source, Unjudged, Verifier, Wanted};
+
+type Document = Arc<Mutex<Result<Vec<u8>, FetchFault>>>;
+
+/// Gives whatever was put there last.
+struct Latest(Document);
+
+#[async_trait]
+impl KeySource for Latest {
+    async fn document(&self) -> Result<Vec<u8>, FetchFault> {
+        self.0.lock().expect("a document").clone()
+    }
+}
+
+struct Life {
+    clock: Clock,
+    verifier: Verifier,
+    document: Document,
+    metrics: Arc<Metrics>,
+}
+
+impl Life {
+    async fn new(cache: TokenCachePlan) -> Self {
+        let document: Document = Arc::new(Mutex::new(Ok(jwks(&[rsa2048().jwk("k1")]))));
+        let clock = Clock::manual(NOW);
+        let mut plan = plan(vec![issuer()]);
+        plan.token_cache = cache;
+        let metrics = Metrics::new(&plan).expect("metrics");
+        let source = Box::new(Latest(document.clone()));
+        let verifier = Verifier::with_sources(&plan, clock.clone(), metrics.clone(), vec![source])
+            .expect("a verifier");
+        let life = Life {
+            clock,
+            verifier,
+            document,
+            metrics,
+        };
+        assert!(life.verifier.refresh(IssuerId(0)).await);
+        life
+    }
+
+    async fn usual() -> Self {
+        Self::new(TokenCachePlan {
+            max_bytes: 32 << 20,
+            max_age: Duration::from_secs(300),
+        })
+        .await
+    }
+
+    async fn prove(&self, token: &str) -> (Source, Result<(), Fault>) {
+        let token = BearerToken::unchecked(token);
+        let verdict = self.verifier.prove(token, Wanted::default()).await;
+        (verdict.source, verdict.outcome.map(drop))
+    }
+
+    async fn serve(&self, keys: &[Value]) {
+        *self.document.lock().expect("a document") = Ok(jwks(keys));
+        self.verifier.refresh(IssuerId(0)).await;
+    }
+
+    fn gauge(&self, name: &str) -> u64 {
+        self.verifier.publish();
+        let text = String::from_utf8(self.metrics.expose().expect("metrics")).expect("UTF-8");
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).trim().parse().expect("a number")
+    }
+}
+
+const LOCAL: (Source, Result<(), Fault>) = (Source::Local, Ok(()));
+const CACHE: (Source, Result<(), Fault>) = (Source::Cache, Ok(()));
+
+fn refused(refusal: Refusal) -> (Source, Result<(), Fault>) {
+    (Source::Local, Err(Fault::Refused(refusal)))
+}
+
+/// That lives for `seconds`.
+fn token(seconds: u64) -> String {
+    let mut claims = keycloak_claims(ISSUER, NOW);
+    claims["exp"] = json!(NOW + seconds);
+    rsa2048().token("RS256", "k1", &claims)
+}
+
+#[tokio::test]
+async fn a_proof_is_kept_and_never_past_the_tokens_end() {
+    let life = Life::usual().await;
+    let token = token(60);
+    assert_eq!(life.prove(&token).await, LOCAL);
+    assert_eq!(life.prove(&token).await, CACHE);
+    // The leeway is five seconds.
+    life.clock.advance(Duration::from_secs(64));
+    assert_eq!(life.prove(&token).await, CACHE);
+    life.clock.advance(Duration::from_secs(1));
+    assert_eq!(life.prove(&token).await, refused(Refusal::Expired));
+    assert_eq!(life.gauge("portcullis_token_cache_entries "), 0);
+}
+
+#[tokio::test]
+async fn a_proof_ages() {
+    let life = Life::usual().await;
+    let token = token(3600);
+    assert_eq!(life.prove(&token).await, LOCAL);
+    life.clock.advance(Duration::from_secs(299));
+    assert_eq!(life.prove(&token).await, CACHE);
+    life.clock.advance(Duration::from_secs(1));
+    assert_eq!(life.prove(&token).await, LOCAL);
+    assert_eq!(life.prove(&token).await, CACHE);
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_or_another_ends_its_proofs() {
+    let life = Life::usual().await;
+    let token = token(3600);
+    assert_eq!(life.prove(&token).await, LOCAL);
+    // The same key in a newer set, beside another.
+    let (same, other) = (rsa2048().jwk("k1"), Signer::rsa(2048));
+    life.serve(&[other.jwk("k2"), same.clone()]).await;
+    assert_eq!(life.prove(&token).await, CACHE);
+    // Another key under the same name: an issuer that was set up anew.
+    life.serve(&[other.jwk("k1")]).await;
+    assert_eq!(life.prove(&token).await, refused(Refusal::Signature));
+    life.serve(std::slice::from_ref(&same)).await;
+    assert_eq!(life.prove(&token).await, LOCAL);
+    life.serve(&[other.jwk("k2")]).await;
+    assert_eq!(life.prove(&token).await, refused(Refusal::UnknownKey));
+    // Nothing comes back by itself.
+    life.serve(&[same]).await;
+    assert_eq!(life.prove(&token).await, LOCAL);
+}
+
+#[tokio::test]
+async fn keys_that_are_too_old_prove_nothing_that_is_kept() {
+    let life = Life::new(TokenCachePlan {
+        max_bytes: 32 << 20,
+        max_age: Duration::from_secs(1_000_000),
+    })
+    .await;
+    let token = token(1_000_000);
+    assert_eq!(life.prove(&token).await, LOCAL);
+    life.clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(life.prove(&token).await, CACHE);
+    life.clock.advance(Duration::from_secs(1));
+    let stale = (Source::Local, Err(Fault::Unjudged(Unjudged::KeysStale)));
+    assert_eq!(life.prove(&token).await, stale);
+}
+
+#[tokio::test]
+async fn garbage_does_not_enter() {
+    let life = Life::usual().await;
+    let good = token(60);
+    assert_eq!(life.prove(&good).await, LOCAL);
+    for bad in [
+        format!("{}AAAAAAAA", &good[..good.len() - 8]),
+        "opaque".to_owned(),
+        rsa2048().token("RS256", "nobody", &keycloak_claims(ISSUER, NOW)),
+        good[..good.len() - 1].to_owned(),
+    ] {
+        assert!(life.prove(&bad).await.1.is_err());
+        assert!(life.prove(&bad).await.1.is_err());
+    }
+    assert_eq!(life.gauge("portcullis_token_cache_entries "), 1);
+    assert_eq!(life.prove(&good).await, CACHE);
+}
+
+#[tokio::test]
+async fn memory_is_bounded() {
+    let max_bytes = 1 << 20;
+    let life = Life::new(TokenCachePlan {
+        max_bytes,
+        max_age: Duration::from_secs(300),
+    })
+    .await;
+    let signer = rsa2048();
+    for number in 0..1500 {
+        let mut claims = keycloak_claims(ISSUER, NOW);
+        claims["jti"] = json!(number.to_string());
+        assert_eq!(
+            life.prove(&signer.token("RS256", "k1", &claims)).await,
+            LOCAL
+        );
+    }
+    let entries = life.gauge("portcullis_token_cache_entries ");
+    let bytes = life.gauge("portcullis_token_cache_bytes ");
+    assert!(bytes <= max_bytes, "{bytes}");
+    // A proof of a Keycloak token takes kilobytes, not a pointer.
+    assert!(
+        (1500..10_000).contains(&(bytes / entries)),
+        "{bytes} {entries}"
+    );
+    let evicted = life.gauge("portcullis_token_cache_evictions_total ");
+    assert_eq!(entries + evicted, 1500);
+}

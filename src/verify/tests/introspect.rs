@@ -1,0 +1,279 @@
+//! Asking the embedded issuer: how often, for what, and what happens when it does not answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{NOW, issuer, plan};
+use crate::clock::Clock;
+use crate::config::plan::{
+    AskWhen, ClientAuth, EndpointFrom, IntrospectionPlan, IssuerId, KeysFrom, Policy, Proof,
+};
+use crate::config::secret::Secret;
+use crate::credential::BearerToken;
+use crate::demo::issuer::{Endpoint, Fault as Broken, Issuer, IssuerOptions};
+use crate::observe::metrics::Metrics;
+use crate::verify::{Fault, Refusal, Source, Unjudged, Verifier, Wanted};
+
+const READER: &str = "eazybank-accounts-reader-cc";
+const LIGHT: &str = "eazybank-lightweight-cc";
+
+type Said = (Source, Result<(), Fault>);
+
+const ASKED: Said = (Source::Introspection, Ok(()));
+const CACHE: Said = (Source::Cache, Ok(()));
+const OPEN: Said = (
+    Source::Introspection,
+    Err(Fault::Unjudged(Unjudged::IntrospectionOpen)),
+);
+const FAILED: Said = (
+    Source::Introspection,
+    Err(Fault::Unjudged(Unjudged::IntrospectionFailed)),
+);
+
+struct World {
+    clock: Clock,
+    issuer: Issuer,
+    verifier: Verifier,
+}
+
+impl World {
+    async fn new(change: impl FnOnce(&mut IntrospectionPlan)) -> Arc<Self> {
+        let world = Self::without_keys(change).await;
+        assert!(world.verifier.refresh(IssuerId(0)).await);
+        world
+    }
+
+    async fn without_keys(change: impl FnOnce(&mut IntrospectionPlan)) -> Arc<Self> {
+        let clock = Clock::manual(NOW);
+        let options = IssuerOptions {
+            clock: clock.clone(),
+            ..IssuerOptions::default()
+        };
+        let embedded = Issuer::start(options).await.expect("an issuer");
+        let mut ours = issuer();
+        ours.issuer = embedded.url();
+        ours.keys_from = KeysFrom::Url(embedded.endpoint(Endpoint::Certs));
+        let mut introspection = IntrospectionPlan {
+            endpoint: EndpointFrom::Discovery(embedded.endpoint(Endpoint::Discovery)),
+            client_id: "eazybank-gateway".to_owned(),
+            client_secret: Secret::from_value("demo-only-gateway"),
+            auth: ClientAuth::Basic,
+            when: AskWhen {
+                opaque: true,
+                lightweight: true,
+                ..AskWhen::default()
+            },
+            timeout: Duration::from_secs(2),
+            max_in_flight: 64,
+            ttl: Duration::from_secs(30),
+            negative_ttl: Duration::from_secs(5),
+            max_bytes: 8 << 20,
+            failures: 5,
+            open: Duration::from_secs(5),
+        };
+        change(&mut introspection);
+        ours.introspection = Some(introspection);
+        let plan = plan(vec![ours]);
+        let metrics = Metrics::new(&plan).expect("metrics");
+        Arc::new(World {
+            verifier: Verifier::new(&plan, clock.clone(), metrics).expect("a verifier"),
+            clock,
+            issuer: embedded,
+        })
+    }
+
+    async fn prove(&self, token: &str) -> Said {
+        self.prove_for(token, Proof::Local).await
+    }
+
+    async fn prove_for(&self, token: &str, proof: Proof) -> Said {
+        let policy = Policy {
+            proof,
+            ..Policy::default()
+        };
+        let token = BearerToken::unchecked(token);
+        let verdict = self.verifier.prove(token, Wanted::of(&policy)).await;
+        (verdict.source, verdict.outcome.map(drop))
+    }
+
+    fn asked(&self) -> u64 {
+        self.issuer.requests(Endpoint::Introspect)
+    }
+
+    fn breaks(&self, fault: Broken) {
+        self.issuer.set_fault(Endpoint::Introspect, fault);
+    }
+
+    fn later(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_first_uses_make_one_call_and_who_leaves_cancels_nothing() {
+    let world = World::new(|_| {}).await;
+    world.breaks(Broken::Slow(Duration::from_millis(300)));
+    let token = world.issuer.opaque(READER, &["accounts:read"]);
+    let first = {
+        let (world, token) = (world.clone(), token.clone());
+        tokio::spawn(async move { world.prove(&token).await })
+    };
+    while world.asked() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    first.abort();
+    let crowd: Vec<_> = (0..1000)
+        .map(|_| {
+            let (world, token) = (world.clone(), token.clone());
+            tokio::spawn(async move { world.prove(&token).await })
+        })
+        .collect();
+    for one in crowd {
+        assert_eq!(one.await.expect("no panic").1, Ok(()));
+    }
+    assert_eq!(world.asked(), 1);
+    assert_eq!(world.prove(&token).await, CACHE);
+}
+
+#[tokio::test]
+async fn answers_are_kept_for_their_time() {
+    let world = World::new(|_| {}).await;
+    let token = world.issuer.opaque(READER, &[]);
+    assert_eq!(world.prove(&token).await, ASKED);
+    world.later(29);
+    assert_eq!(world.prove(&token).await, CACHE);
+    world.later(1);
+    assert_eq!(world.prove(&token).await, ASKED);
+    let inactive = |source| (source, Err(Fault::Refused(Refusal::Inactive)));
+    assert_eq!(
+        world.prove("nothing").await,
+        inactive(Source::Introspection)
+    );
+    world.later(4);
+    assert_eq!(world.prove("nothing").await, inactive(Source::Cache));
+    world.later(1);
+    assert_eq!(
+        world.prove("nothing").await,
+        inactive(Source::Introspection)
+    );
+    assert_eq!(world.asked(), 4);
+}
+
+#[tokio::test]
+async fn no_answer_outlives_its_token() {
+    let world = World::new(|plan| plan.ttl = Duration::from_secs(3600)).await;
+    let token = world.issuer.opaque("eazybank-short-cc", &[]);
+    assert_eq!(world.prove(&token).await, ASKED);
+    // It lives for five seconds, and the leeway is five more.
+    world.later(10);
+    assert!(world.prove(&token).await.1.is_err());
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_falls_with_the_key_that_signed_the_token() {
+    let world = World::new(|_| {}).await;
+    let token = world.issuer.token(LIGHT, &["accounts:read"]);
+    assert_eq!(world.prove(&token).await, ASKED);
+    assert_eq!(world.prove(&token).await, CACHE);
+    let kid = world.issuer.active_kid("RS256").expect("a key");
+    world.issuer.rotate("RS256").expect("a new key");
+    world.issuer.disable(&kid);
+    assert!(world.verifier.refresh(IssuerId(0)).await);
+    let gone = Err(Fault::Refused(Refusal::UnknownKey));
+    assert_eq!(world.prove(&token).await, (Source::Local, gone));
+    assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test]
+async fn routes_choose_how_old_an_answer_may_be() {
+    let world = World::new(|_| {}).await;
+    let token = world.issuer.token(READER, &[]);
+    let fresh = Proof::Fresh(Duration::from_secs(5));
+    assert_eq!(world.prove(&token).await, (Source::Local, Ok(())));
+    assert_eq!(world.prove_for(&token, fresh).await, ASKED);
+    world.later(4);
+    assert_eq!(world.prove_for(&token, fresh).await, CACHE);
+    assert_eq!(world.prove_for(&token, Proof::Introspect).await, ASKED);
+    world.later(4);
+    // What the other route asked is four seconds old.
+    assert_eq!(world.prove_for(&token, fresh).await, CACHE);
+    world.later(1);
+    assert_eq!(world.prove_for(&token, fresh).await, ASKED);
+    assert_eq!(world.asked(), 3);
+}
+
+#[tokio::test]
+async fn questions_in_flight_are_capped() {
+    let world = World::new(|plan| plan.max_in_flight = 1).await;
+    world.breaks(Broken::Slow(Duration::from_millis(500)));
+    let slow = {
+        let world = world.clone();
+        tokio::spawn(async move { world.prove("one").await })
+    };
+    while world.asked() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let busy = Err(Fault::Unjudged(Unjudged::IntrospectionBusy));
+    assert_eq!(world.prove("two").await, (Source::Introspection, busy));
+    let inactive = Err(Fault::Refused(Refusal::Inactive));
+    assert_eq!(slow.await.expect("no panic").1, inactive);
+    assert!(matches!(world.prove("two").await.1, Err(Fault::Refused(_))));
+}
+
+#[tokio::test]
+async fn the_breaker_lets_one_probe_through() {
+    let world = World::new(|plan| plan.failures = 2).await;
+    let token = world.issuer.opaque(READER, &[]);
+    world.breaks(Broken::Status(500));
+    assert_eq!(world.prove(&token).await, FAILED);
+    assert_eq!(world.prove(&token).await, FAILED);
+    assert_eq!(world.prove(&token).await, OPEN);
+    assert_eq!(world.asked(), 2);
+    world.later(5);
+    // One probe fails: open again.
+    assert_eq!(world.prove(&token).await, FAILED);
+    assert_eq!(world.prove(&token).await, OPEN);
+    world.later(5);
+    world.breaks(Broken::Slow(Duration::from_millis(300)));
+    let probe = {
+        let (world, token) = (world.clone(), token.clone());
+        tokio::spawn(async move { world.prove(&token).await })
+    };
+    while world.asked() < 4 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.prove("another").await, OPEN);
+    assert_eq!(probe.await.expect("no panic"), ASKED);
+    assert_eq!(world.prove(&world.issuer.opaque(READER, &[])).await, ASKED);
+}
+
+#[tokio::test]
+async fn without_keys_the_issuer_is_asked_if_the_configuration_says_so() {
+    let strict = World::without_keys(|_| {}).await;
+    let token = strict.issuer.token(READER, &[]);
+    let none = Err(Fault::Unjudged(Unjudged::NoKeys));
+    assert_eq!(strict.prove(&token).await, (Source::Local, none));
+    let lenient = World::without_keys(|plan| plan.when.keys_unavailable = true).await;
+    let token = lenient.issuer.token(READER, &[]);
+    assert_eq!(lenient.prove(&token).await, ASKED);
+    assert_eq!(lenient.prove(&token).await, CACHE);
+    // What is implausible costs no call.
+    lenient.later(3600);
+    let expired = Err(Fault::Refused(Refusal::Expired));
+    assert_eq!(lenient.prove(&token).await, (Source::Local, expired));
+    assert_eq!(lenient.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_key_is_asked_about_if_the_configuration_says_so() {
+    let world = World::new(|plan| plan.when.unknown_key = true).await;
+    // The keys that we fetch do not change, the issuer's do.
+    let honest = world.issuer.jwks().to_string();
+    let old = Broken::RawBody(honest);
+    world.issuer.set_fault(Endpoint::Certs, old);
+    world.issuer.rotate("RS256").expect("a new key");
+    let token = world.issuer.token(READER, &[]);
+    assert_eq!(world.prove(&token).await, ASKED);
+    assert_eq!(world.prove(&token).await, CACHE);
+}
