@@ -71,12 +71,15 @@ impl Signals {
 }
 
 impl Signals {
-    /// The next word after the first one.
-    async fn wait_again(&self) {
+    /// Whoever began the drain has lost patience: SIGINT, or the handle's `now`.
+    async fn impatience(&self) {
         match &self.0 {
-            Source::Process => {
-                self.wait().await;
-            }
+            Source::Process => match signal(SignalKind::interrupt()) {
+                Ok(mut interrupt) => {
+                    interrupt.recv().await;
+                }
+                Err(_) => std::future::pending().await,
+            },
             Source::Handle(receiver) => {
                 let mut receiver = receiver.clone();
                 // A handle that is gone lets the drain take its time.
@@ -136,11 +139,10 @@ impl ShutdownSignalWatch for Watch {
 }
 
 impl Watch {
-    /// A second signal ends the drain.
     fn hear_impatience(&self) {
         let (signals, drain) = (self.signals.clone(), self.gateway.drain.clone());
         tokio::spawn(async move {
-            signals.wait_again().await;
+            signals.impatience().await;
             log::warn!("told to stop again: requests in flight are cut off");
             drain.abandon();
         });
