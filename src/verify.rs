@@ -16,6 +16,7 @@ mod jws;
 mod keys;
 pub mod principal;
 mod weak;
+mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -27,68 +28,19 @@ pub use crypto::install as install_crypto;
 pub use fault::{Fault, Refusal, Unjudged};
 pub use jwk::HeldKey;
 pub use principal::Principal;
+pub use verdict::{Source, Verdict, Wanted};
 
 use crate::clock::Clock;
-use crate::config::plan::{IssuerId, IssuerPlan, Plan, Policy, Proof};
+use crate::config::plan::{IssuerId, IssuerPlan, Plan, Proof};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
 use self::cache::{Now, Proofs, Proved, SignedBy, TokenHash};
-use self::claims::Claims;
+use self::claims::{Claims, Forwarded};
 use self::fetch::KeySource;
 use self::introspect::{Introspector, Question};
 use self::jws::Compact;
 use self::keys::KeyStore;
-
-/// How the proof was had; the metric label `source`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// A proof that was kept, whichever way it was had.
-    Cache,
-    Local,
-    Introspection,
-}
-
-impl Source {
-    /// The metric label and the log's word.
-    pub fn label(self) -> &'static str {
-        match self {
-            Source::Cache => "cache",
-            Source::Local => "local",
-            Source::Introspection => "introspection",
-        }
-    }
-}
-
-/// What a route wants of a proof.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted<'a> {
-    proof: Proof,
-    /// Empty is all.
-    issuers: &'a [IssuerId],
-}
-
-impl<'a> Wanted<'a> {
-    pub fn of(policy: &'a Policy) -> Self {
-        Wanted {
-            proof: policy.proof,
-            issuers: &policy.issuers,
-        }
-    }
-
-    fn takes(&self, issuer: IssuerId) -> bool {
-        self.issuers.is_empty() || self.issuers.contains(&issuer)
-    }
-}
-
-/// What came of one token.
-#[derive(Debug)]
-pub struct Verdict {
-    /// `None` when the token names no issuer of ours.
-    pub issuer: Option<IssuerId>,
-    pub source: Source,
-    pub outcome: Result<Arc<Principal>, Fault>,
-}
 
 /// Judges tokens. It counts key fetches and introspections; counting verdicts is the caller's, who knows them all.
 pub struct Verifier {
@@ -105,6 +57,7 @@ struct Trusted {
     plan: IssuerPlan,
     url: Arc<str>,
     keys: Arc<KeyStore>,
+    forwarded: Forwarded,
     introspector: Option<Arc<Introspector>>,
 }
 
@@ -126,6 +79,7 @@ impl Verifier {
         sources: Vec<Box<dyn KeySource>>,
     ) -> Result<Self, String> {
         crypto::install();
+        let forwarded = Forwarded::new(plan);
         let issuers = plan.issuers.iter().zip(sources).enumerate();
         let issuers = issuers.map(|(index, (issuer, source))| {
             let id = IssuerId(index);
@@ -134,7 +88,14 @@ impl Verifier {
                 plan: issuer.clone(),
                 url: issuer.issuer.as_str().into(),
                 keys: KeyStore::new(id, issuer, source, clock.clone(), metrics.clone()),
-                introspector: Introspector::new(id, issuer, clock.clone(), metrics.clone())?,
+                introspector: Introspector::new(
+                    id,
+                    issuer,
+                    forwarded.clone(),
+                    clock.clone(),
+                    metrics.clone(),
+                )?,
+                forwarded: forwarded.clone(),
             })
         });
         let cache = &plan.token_cache;
@@ -299,7 +260,8 @@ impl Verifier {
     fn proved(&self, issuer: &Trusted, claims: Claims, signed_by: SignedBy) -> Proved {
         let leeway = issuer.plan.leeway.as_secs();
         let born_at = claims.begins().saturating_sub(leeway);
-        let principal = claims.into_principal(issuer.id, &issuer.plan, &issuer.url);
+        let principal =
+            claims.into_principal(issuer.id, &issuer.plan, &issuer.url, &issuer.forwarded);
         let dead_at = principal.expires_at.saturating_add(leeway);
         let now = self.clock.monotonic();
         Proved::new(principal, Some(signed_by), (born_at, dead_at), now)

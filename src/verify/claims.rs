@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::fault::Refusal;
 use super::json;
 use super::principal::{Identity, Principal};
-use crate::config::plan::{IssuerId, IssuerPlan, Unmarked};
+use crate::config::plan::{IssuerId, IssuerPlan, Plan, Unmarked};
 
 /// A payload with registered claims of the right types. Not proved.
 #[derive(Debug)]
@@ -132,9 +132,10 @@ impl Claims {
         id: IssuerId,
         issuer: &IssuerPlan,
         url: &Arc<str>,
+        forwarded: &Forwarded,
     ) -> Principal {
         let claims = Registered::of(&self.all);
-        Principal {
+        let mut principal = Principal {
             issuer: id,
             issuer_name: issuer.name.clone(),
             issuer_url: url.clone(),
@@ -150,9 +151,35 @@ impl Claims {
             realm_roles: claims.realm_access.map(roles).unwrap_or_default(),
             client_roles: client_roles(claims.resource_access),
             expires_at: seconds(claims.exp).unwrap_or_default(),
-            claims: self.all,
+            claims: Map::new(),
             identity: Identity::default(),
+        };
+        principal.claims = forwarded.of(self.all);
+        principal
+    }
+}
+
+/// The claims that some route forwards. The others are not kept: a token's whole payload is several kilobytes of small
+/// allocations, and the cache holds thousands of them.
+#[derive(Debug, Clone)]
+pub(super) struct Forwarded(Arc<[String]>);
+
+impl Forwarded {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let pointers = plan.routes.iter().flat_map(|route| &route.forward_headers);
+        let members = pointers.filter_map(|(_, pointer)| {
+            let member = pointer.strip_prefix('/')?.split('/').next()?;
+            Some(member.replace("~1", "/").replace("~0", "~"))
+        });
+        Forwarded(members.collect())
+    }
+
+    fn of(&self, mut all: Map<String, Value>) -> Map<String, Value> {
+        if self.0.is_empty() {
+            return Map::new();
         }
+        all.retain(|name, _| self.0.contains(name));
+        all
     }
 }
 

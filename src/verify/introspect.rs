@@ -15,7 +15,7 @@ use quick_cache::sync::Cache;
 use self::ask::Client;
 use self::flights::{Entry, Flights, Outcome};
 use super::cache::{Now, Proofs, Proved, SignedBy, TokenHash};
-use super::claims::Claims;
+use super::claims::{Claims, Forwarded};
 use super::fault::{Fault, Refusal, Unjudged};
 use super::keys::KeyStore;
 use crate::clock::Clock;
@@ -30,6 +30,7 @@ pub(super) struct Introspector {
     id: IssuerId,
     issuer: IssuerPlan,
     url: Arc<str>,
+    forwarded: Forwarded,
     plan: IntrospectionPlan,
     client: Client,
     clock: Clock,
@@ -59,6 +60,7 @@ impl Introspector {
     pub(super) fn new(
         id: IssuerId,
         issuer: &IssuerPlan,
+        forwarded: Forwarded,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Option<Arc<Self>>, String> {
@@ -68,6 +70,7 @@ impl Introspector {
         Ok(Some(Arc::new(Introspector {
             id,
             url: issuer.issuer.as_str().into(),
+            forwarded,
             client: Client::new(issuer, &plan, clock.clone())?,
             proofs: Proofs::new(plan.max_bytes, plan.ttl, None),
             refused: Cache::new(REFUSED),
@@ -181,7 +184,8 @@ impl Introspector {
         // Without any `exp` the age alone ends it.
         let expires = expires.into_iter().flatten().min().unwrap_or(u64::MAX);
         let begins = claims.begins().saturating_sub(leeway);
-        let mut principal = claims.into_principal(self.id, &self.issuer, &self.url);
+        let mut principal =
+            claims.into_principal(self.id, &self.issuer, &self.url, &self.forwarded);
         principal.expires_at = expires;
         Proved::new(
             principal,

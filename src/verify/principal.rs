@@ -26,7 +26,7 @@ pub struct Principal {
     pub client_roles: BTreeMap<String, Vec<String>>,
     /// Seconds since the Unix epoch.
     pub expires_at: u64,
-    /// All claims, for `forward.headers` and its JSON pointers.
+    /// The claims that some route forwards by a JSON pointer; no others are kept.
     pub claims: serde_json::Map<String, serde_json::Value>,
     pub identity: Identity,
 }
