@@ -170,11 +170,18 @@ pub(super) fn run(server: Server, signals: Signals, gateway: &Arc<Gateway>) -> E
         return ExitCode::from(1);
     }
     const LOOK: Duration = Duration::from_millis(20);
+    /// An idle gateway should not wake up for nothing.
+    const GLANCE: Duration = Duration::from_millis(250);
     /// The listeners close a moment after they are told to; what they took in that moment counts.
     const CLOSING: Duration = Duration::from_millis(250);
     let mut closed_for = Duration::ZERO;
     loop {
-        match finished.recv_timeout(LOOK) {
+        let pause = if gateway.drain.stopping() {
+            LOOK
+        } else {
+            GLANCE
+        };
+        match finished.recv_timeout(pause) {
             Ok(()) => break,
             Err(RecvTimeoutError::Disconnected) => {
                 log::error!("the server panicked");
@@ -182,7 +189,7 @@ pub(super) fn run(server: Server, signals: Signals, gateway: &Arc<Gateway>) -> E
             }
             Err(RecvTimeoutError::Timeout) => {
                 if gateway.drain.closed() {
-                    closed_for += LOOK;
+                    closed_for += pause;
                 }
                 let quiet = closed_for >= CLOSING && gateway.drain.active() == 0;
                 if quiet || gateway.drain.abandoned() {
