@@ -14,9 +14,10 @@ use portcullis::config::plan::{
 };
 use portcullis::route::{Found, RouteTable, View};
 use portcullis::verify::Principal;
+use portcullis::verify::principal::{Grants, IdentityFields};
 
 fn policy_check(c: &mut Criterion) {
-    let who = Arc::new(principal());
+    let who = principal();
     let nothing = Policy::default();
     let everything = Policy {
         issuers: vec![IssuerId(0)],
@@ -69,19 +70,22 @@ fn route_match(c: &mut Criterion) {
 }
 
 fn principal() -> Principal {
-    Principal {
+    const ISSUER: &str = "https://sso.example.com/realms/eazybank";
+    let client = "eazybank-callcenter-cc";
+    let scopes = words(&["email", "profile", "accounts:read"]);
+    let realm_roles = words(&["ACCOUNTS", "CARDS"]);
+    let grants = Grants {
         issuer: IssuerId(0),
         issuer_name: "keycloak".into(),
-        issuer_url: "https://sso.example.com/realms/eazybank".into(),
-        client: "eazybank-callcenter-cc".to_owned(),
-        subject: Some("5bd3c6c4".to_owned()),
-        scopes: words(&["email", "profile", "accounts:read"]),
-        realm_roles: words(&["ACCOUNTS", "CARDS"]),
+        issuer_url: ISSUER.into(),
+        fields: IdentityFields::of(ISSUER, client, &scopes, &realm_roles),
+        client: client.to_owned(),
+        scopes,
+        realm_roles,
         client_roles: [("accounts-api".to_owned(), words(&["reader", "writer"]))].into(),
-        expires_at: 2_000_000_000,
         claims: serde_json::Map::new(),
-        identity: Default::default(),
-    }
+    };
+    Principal::new(Arc::new(grants), Some("5bd3c6c4"))
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -3,20 +3,18 @@
 //! A [`Permit`] can only be made here, and only a permit opens the way to an upstream: a step forgotten anywhere
 //! before leaves the request without one, and it is answered 500.
 
-use std::sync::Arc;
-
 use crate::config::plan::{Access, Policy};
 use crate::verify::Principal;
 
 /// Proof that a route's policy was held against this request. It has no public constructor.
 #[derive(Debug, Clone)]
 pub struct Permit {
-    principal: Option<Arc<Principal>>,
+    principal: Option<Principal>,
 }
 
 impl Permit {
     /// Who was permitted; `None` on a public route, where no token is judged and no identity set.
-    pub fn principal(&self) -> Option<&Arc<Principal>> {
+    pub fn principal(&self) -> Option<&Principal> {
         self.principal.as_ref()
     }
 }
@@ -42,8 +40,8 @@ pub fn public(access: &Access) -> Option<Permit> {
 ///
 /// # Errors
 /// The first demand that fails, in the order issuer, client, scopes, roles.
-pub fn check(policy: &Policy, principal: Arc<Principal>) -> Result<Permit, Denial> {
-    let who = &*principal;
+pub fn check(policy: &Policy, principal: Principal) -> Result<Permit, Denial> {
+    let who = &*principal.grants;
     if !policy.issuers.is_empty() && !policy.issuers.contains(&who.issuer) {
         return Err(Denial::Issuer);
     }

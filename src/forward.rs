@@ -9,7 +9,6 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
-pub use identity::percent_encode;
 pub use strip::Stripper;
 
 use crate::authorize::Permit;

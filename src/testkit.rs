@@ -1,5 +1,6 @@
 //! Plans and principals for unit tests, built in code: `RoutePlan { access: Access::Public, ..route("/a") }`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::config::plan::{
     UpstreamPlan, UpstreamTimeouts,
 };
 use crate::verify::Principal;
+use crate::verify::principal::{Grants, IdentityFields};
 
 /// One listener, one issuer, one upstream, and the contract's defaults.
 pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
@@ -135,20 +137,53 @@ pub(crate) fn at(path: &str) -> MatchPlan {
     }
 }
 
+/// A principal in parts.
+#[derive(Debug, Clone)]
+pub(crate) struct Somebody {
+    pub(crate) issuer: IssuerId,
+    pub(crate) issuer_url: String,
+    pub(crate) client: String,
+    pub(crate) subject: Option<String>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) realm_roles: Vec<String>,
+    pub(crate) client_roles: BTreeMap<String, Vec<String>>,
+    pub(crate) claims: serde_json::Map<String, serde_json::Value>,
+}
+
 /// The call-centre client with the right to read accounts.
-pub(crate) fn principal() -> Principal {
-    Principal {
+pub(crate) fn somebody() -> Somebody {
+    Somebody {
         issuer: IssuerId(0),
-        issuer_name: "keycloak".into(),
         issuer_url: "https://sso.example.com/realms/keycloak".into(),
         client: "eazybank-callcenter-cc".to_owned(),
         subject: Some("5bd3c6c4".to_owned()),
         scopes: words(&["accounts:read"]),
         realm_roles: words(&["ACCOUNTS"]),
         client_roles: [("accounts-api".to_owned(), words(&["reader"]))].into(),
-        expires_at: 2_000_000_000,
         claims: serde_json::Map::new(),
-        identity: Default::default(),
+    }
+}
+
+impl Somebody {
+    pub(crate) fn principal(self) -> Principal {
+        let fields = IdentityFields::of(
+            &self.issuer_url,
+            &self.client,
+            &self.scopes,
+            &self.realm_roles,
+        );
+        let grants = Grants {
+            issuer: self.issuer,
+            issuer_name: "keycloak".into(),
+            issuer_url: self.issuer_url.into(),
+            client: self.client,
+            scopes: self.scopes,
+            realm_roles: self.realm_roles,
+            client_roles: self.client_roles,
+            claims: self.claims,
+            fields,
+        };
+        Principal::new(Arc::new(grants), self.subject.as_deref())
     }
 }
 

@@ -9,6 +9,7 @@ mod claims;
 mod crypto;
 pub mod fault;
 mod fetch;
+mod grants;
 mod introspect;
 mod json;
 mod jwk;
@@ -35,9 +36,11 @@ use crate::config::plan::{IssuerId, IssuerPlan, Plan, Proof};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
-use self::cache::{Now, Proofs, Proved, SignedBy, TokenHash};
-use self::claims::{Claims, Forwarded};
+use self::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
+use self::claims::Claims;
+use self::crypto::RingVerifier;
 use self::fetch::KeySource;
+use self::grants::{Forwarded, Granted};
 use self::introspect::{Introspector, Question};
 use self::jws::Compact;
 use self::keys::KeyStore;
@@ -55,9 +58,8 @@ pub struct Verifier {
 struct Trusted {
     id: IssuerId,
     plan: IssuerPlan,
-    url: Arc<str>,
     keys: Arc<KeyStore>,
-    forwarded: Forwarded,
+    granted: Arc<Granted>,
     introspector: Option<Arc<Introspector>>,
 }
 
@@ -83,19 +85,19 @@ impl Verifier {
         let issuers = plan.issuers.iter().zip(sources).enumerate();
         let issuers = issuers.map(|(index, (issuer, source))| {
             let id = IssuerId(index);
+            let granted = Granted::new(id, issuer, forwarded.clone());
             Ok(Trusted {
                 id,
                 plan: issuer.clone(),
-                url: issuer.issuer.as_str().into(),
                 keys: KeyStore::new(id, issuer, source, clock.clone(), metrics.clone()),
                 introspector: Introspector::new(
                     id,
                     issuer,
-                    forwarded.clone(),
+                    granted.clone(),
                     clock.clone(),
                     metrics.clone(),
                 )?,
-                forwarded: forwarded.clone(),
+                granted,
             })
         });
         let cache = &plan.token_cache;
@@ -114,18 +116,13 @@ impl Verifier {
         let hash = TokenHash::of(token.expose());
         if let Some(proved) = self.kept(&hash, wanted) {
             return Verdict {
-                issuer: Some(proved.principal.issuer),
+                issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
                 outcome: Ok(proved.principal.clone()),
             };
         }
-        let (issuer, (source, outcome)) = match self.claimed(token) {
-            Ok((issuer, compact, claims)) => {
-                let judged = self
-                    .judge(issuer, (hash, token), compact, claims, wanted)
-                    .await;
-                (Some(issuer.id), judged)
-            }
+        let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
+            Ok(compact) => self.signed(hash, token, compact, wanted).await,
             Err(Refusal::Opaque) => self.opaque(hash, token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
@@ -146,7 +143,7 @@ impl Verifier {
                     unix: self.clock.unix(),
                     monotonic: self.clock.monotonic(),
                 };
-                let keys = |proved: &Proved| &*self.issuers[proved.principal.issuer.0].keys;
+                let keys = |proved: &Proved| &*self.issuers[proved.principal.grants.issuer.0].keys;
                 let kept = self.proofs.get(hash, self.proofs.max_age(), now, keys);
                 if kept.is_some() {
                     return kept;
@@ -162,16 +159,31 @@ impl Verifier {
             })
     }
 
-    /// What the token says of itself, as far as it takes to know whose it claims to be.
-    fn claimed<'t>(
+    /// A token that says of itself whose it is.
+    async fn signed(
         &self,
-        token: BearerToken<'t>,
-    ) -> Result<(&Trusted, Compact<'t>, Claims), Refusal> {
-        let token = Compact::read(token.expose())?;
-        let claims = Claims::read(&token.payload()?)?;
+        hash: TokenHash,
+        raw: BearerToken<'_>,
+        token: Compact<'_>,
+        wanted: Wanted<'_>,
+    ) -> (Option<IssuerId>, Judged) {
+        let payload = token.payload();
+        let claimed = payload.as_deref().map_err(|refusal| *refusal);
+        match claimed.and_then(|payload| self.claimed(payload)) {
+            Ok((issuer, claims)) => {
+                let judged = self.judge(issuer, (hash, raw), token, &claims, wanted);
+                (Some(issuer.id), judged.await)
+            }
+            Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
+        }
+    }
+
+    fn claimed<'p>(&self, payload: &'p [u8]) -> Result<(&Trusted, Claims<'p>), Refusal> {
+        let claims = Claims::read(payload)?;
         let named = claims.issuer()?;
-        let issuer = self.issuers.iter().find(|issuer| *issuer.url == *named);
-        Ok((issuer.ok_or(Refusal::Issuer)?, token, claims))
+        let mut issuers = self.issuers.iter();
+        let issuer = issuers.find(|issuer| issuer.plan.issuer == named);
+        Ok((issuer.ok_or(Refusal::Issuer)?, claims))
     }
 
     async fn judge(
@@ -179,17 +191,17 @@ impl Verifier {
         issuer: &Trusted,
         (hash, raw): (TokenHash, BearerToken<'_>),
         token: Compact<'_>,
-        claims: Claims,
+        claims: &Claims<'_>,
         wanted: Wanted<'_>,
     ) -> Judged {
-        let locally = self.prove_locally(issuer, token, claims, wanted).await;
-        let (claims, marked, signed_by) = match locally {
-            Ok(Local::Proved(claims, signed_by)) => {
-                let proved = Arc::new(self.proved(issuer, claims, signed_by));
+        let locally = self.prove_locally(issuer, &token, claims, wanted).await;
+        let signed_by = match locally {
+            Ok(Local::Proved(key)) => {
+                let proved = Arc::new(self.proved(issuer, claims, key));
                 self.proofs.put(hash, proved.clone());
                 return (Source::Local, Ok(proved));
             }
-            Ok(Local::Ask(claims, marked, signed_by)) => (claims, marked, signed_by),
+            Ok(Local::Ask(signed_by)) => signed_by,
             Err(fault) => return (Source::Local, Err(fault)),
         };
         let Some(asker) = &issuer.introspector else {
@@ -199,7 +211,7 @@ impl Verifier {
         let question = Question {
             hash,
             token: raw.expose().into(),
-            marked,
+            marked: token.header.marks_access_token(),
             expires: claims.expires(),
             signed_by,
         };
@@ -210,8 +222,8 @@ impl Verifier {
     async fn prove_locally(
         &self,
         issuer: &Trusted,
-        token: Compact<'_>,
-        claims: Claims,
+        token: &Compact<'_>,
+        claims: &Claims<'_>,
         wanted: Wanted<'_>,
     ) -> Result<Local, Fault> {
         let plan = &issuer.plan;
@@ -224,8 +236,7 @@ impl Verifier {
         if !plan.token_types.iter().any(|allowed| allowed == typ) {
             return Err(Refusal::HeaderType.into());
         }
-        let marked = header.marks_access_token();
-        claims.check(plan, marked, self.clock.unix())?;
+        claims.check(plan, header.marks_access_token(), self.clock.unix())?;
         let when = issuer.introspector.as_ref().map(|asker| asker.when());
         let when = when.unwrap_or_default();
         let light = claims.is_lightweight() && when.lightweight;
@@ -242,29 +253,32 @@ impl Verifier {
             }
         };
         let signed_by = match checked {
-            Ok(key) => Some(SignedBy {
-                kid: kid.into(),
-                key,
-            }),
+            Ok(key) => Some(key),
             Err(Fault::Refused(Refusal::UnknownKey)) if when.unknown_key => None,
             Err(Fault::Unjudged(_)) if when.keys_unavailable => None,
             Err(fault) => return Err(fault),
         };
         let asked_for = wanted.proof != Proof::Local && wanted.takes(issuer.id);
         Ok(match signed_by {
-            Some(signed_by) if !light && !asked_for => Local::Proved(claims, signed_by),
-            signed_by => Local::Ask(claims, marked, signed_by),
+            Some(key) if !light && !asked_for => Local::Proved(key),
+            signed_by => Local::Ask(signed_by),
         })
     }
 
-    fn proved(&self, issuer: &Trusted, claims: Claims, signed_by: SignedBy) -> Proved {
+    fn proved(
+        &self,
+        issuer: &Trusted,
+        claims: &Claims<'_>,
+        signed_by: Arc<RingVerifier>,
+    ) -> Proved {
         let leeway = issuer.plan.leeway.as_secs();
-        let born_at = claims.begins().saturating_sub(leeway);
-        let principal =
-            claims.into_principal(issuer.id, &issuer.plan, &issuer.url, &issuer.forwarded);
-        let dead_at = principal.expires_at.saturating_add(leeway);
-        let now = self.clock.monotonic();
-        Proved::new(principal, Some(signed_by), (born_at, dead_at), now)
+        let times = Times {
+            born_at: claims.begins().saturating_sub(leeway),
+            dead_at: claims.expires().unwrap_or_default().saturating_add(leeway),
+            proved_at: self.clock.monotonic(),
+        };
+        let principal = issuer.granted.principal(claims);
+        Proved::new(principal, Some(signed_by), Named::of(claims), times)
     }
 
     /// A token that says nothing goes to the route's one issuer that is asked about such.
@@ -330,9 +344,9 @@ impl Verifier {
 
 /// What came of everything that can be said without asking.
 enum Local {
-    Proved(Claims, SignedBy),
-    /// The claims, whether the header marks an access token, and the key if one was found.
-    Ask(Claims, bool, Option<SignedBy>),
+    Proved(Arc<RingVerifier>),
+    /// The key that the signature held for, if one was found.
+    Ask(Option<Arc<RingVerifier>>),
 }
 
 async fn ask(

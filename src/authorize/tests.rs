@@ -2,19 +2,19 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::config::plan::IssuerId;
-use crate::testkit::{principal, words};
+use crate::testkit::{Somebody, somebody, words};
 
-fn check_with(policy: Policy, change: impl FnOnce(&mut Principal)) -> Result<Permit, Denial> {
-    let mut who = principal();
+fn check_with(policy: Policy, change: impl FnOnce(&mut Somebody)) -> Result<Permit, Denial> {
+    let mut who = somebody();
     change(&mut who);
-    check(&policy, Arc::new(who))
+    check(&policy, who.principal())
 }
 
-fn denied(policy: Policy, change: impl FnOnce(&mut Principal)) -> Option<Denial> {
+fn denied(policy: Policy, change: impl FnOnce(&mut Somebody)) -> Option<Denial> {
     check_with(policy, change).err()
 }
 
-fn same(_: &mut Principal) {}
+fn same(_: &mut Somebody) {}
 
 fn roles(roles: &[(&str, &[&str])]) -> BTreeMap<String, Vec<String>> {
     roles
@@ -38,9 +38,10 @@ fn a_policy_that_demands_nothing_permits_any_principal() {
 
 #[test]
 fn a_permit_carries_the_principal_that_was_checked() {
-    let who = Arc::new(principal());
+    let who = somebody().principal();
     let permit = check(&Policy::default(), who.clone());
-    assert!(permit.is_ok_and(|permit| permit.principal().is_some_and(|p| Arc::ptr_eq(p, &who))));
+    let same = |p: &Principal| std::sync::Arc::ptr_eq(&p.grants, &who.grants);
+    assert!(permit.is_ok_and(|permit| permit.principal().is_some_and(same)));
 }
 
 #[test]
@@ -213,7 +214,7 @@ fn client_roles_are_all_of_each_client() {
 
 #[test]
 fn a_right_of_one_kind_is_none_of_another() {
-    let lends = |who: &mut Principal| {
+    let lends = |who: &mut Somebody| {
         who.scopes = words(&["scope", "role", "client-role"]);
         who.realm_roles = words(&["scope", "client-role"]);
         who.client_roles = roles(&[("accounts-api", &["scope", "role"])]);
@@ -232,7 +233,7 @@ fn a_right_of_one_kind_is_none_of_another() {
         scopes: words(&["scope"]),
         ..Policy::default()
     };
-    let no_scope = |who: &mut Principal| {
+    let no_scope = |who: &mut Somebody| {
         lends(who);
         who.scopes.clear();
     };
@@ -252,9 +253,9 @@ fn every_demand_has_to_hold_and_the_first_that_fails_is_named() {
         proof: Default::default(),
     };
     assert_eq!(denied(policy(), same), None);
-    let mut lacking = principal();
+    let mut lacking = somebody();
     lacking.client_roles.clear();
-    let order = |lacking: &Principal| check(&policy(), Arc::new(lacking.clone())).err();
+    let order = |lacking: &Somebody| check(&policy(), lacking.clone().principal()).err();
     assert_eq!(order(&lacking), Some(Denial::Role));
     lacking.scopes.clear();
     assert_eq!(order(&lacking), Some(Denial::Scope));

@@ -1,14 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::*;
 use crate::authorize;
 use crate::config::plan::{Access, Policy};
-use crate::testkit::{plan, principal, route, words};
-use crate::verify::Principal;
+use crate::testkit::{Somebody, plan, route, somebody, words};
 
 const CALLER: Caller<'_> = Caller {
     address: Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))),
@@ -20,7 +17,7 @@ const CALLER: Caller<'_> = Caller {
 struct Way {
     route: RoutePlan,
     others: Vec<RoutePlan>,
-    principal: Option<Principal>,
+    principal: Option<Somebody>,
     raw_target: &'static str,
     path: &'static str,
     sent: Vec<(&'static str, String)>,
@@ -31,7 +28,7 @@ impl Way {
         Way {
             route,
             others: Vec::new(),
-            principal: Some(principal()),
+            principal: Some(somebody()),
             raw_target: "/accounts/1?x=1",
             path: "/accounts/1",
             sent: vec![("Host", "api.example.com:8072".to_owned())],
@@ -69,7 +66,7 @@ impl Way {
             head.append_header(name, value).unwrap();
         }
         let permit = match self.principal {
-            Some(who) => authorize::check(&Policy::default(), Arc::new(who)).unwrap(),
+            Some(who) => authorize::check(&Policy::default(), who.principal()).unwrap(),
             None => authorize::public(&Access::Public).unwrap(),
         };
         let target = Target {
@@ -114,10 +111,10 @@ fn forwarding(name: &'static str, pointer: &str) -> RoutePlan {
     }
 }
 
-fn claims(claims: serde_json::Value) -> Principal {
-    Principal {
+fn claims(claims: serde_json::Value) -> Somebody {
+    Somebody {
         claims: claims.as_object().unwrap().clone(),
-        ..principal()
+        ..somebody()
     }
 }
 
@@ -260,10 +257,10 @@ fn a_callers_own_fields_pass_as_they_came() {
 #[test]
 fn the_identity_is_written_from_the_principal() {
     let head = Way {
-        principal: Some(Principal {
+        principal: Some(Somebody {
             scopes: words(&["accounts:read", "email"]),
             realm_roles: words(&["ACCOUNTS", "AUDIT"]),
-            ..principal()
+            ..somebody()
         }),
         ..Way::of(accounts())
     }
@@ -282,7 +279,7 @@ fn the_identity_is_written_from_the_principal() {
 #[test]
 fn what_a_token_does_not_say_is_left_out() {
     let head = Way {
-        principal: Some(Principal {
+        principal: Some(Somebody {
             subject: None,
             scopes: Vec::new(),
             realm_roles: Vec::new(),
@@ -335,7 +332,7 @@ fn a_claim_cannot_break_a_field() {
         ("", ""),
     ] {
         let head = Way {
-            principal: Some(Principal {
+            principal: Some(Somebody {
                 subject: Some(text.to_owned()),
                 client: text.to_owned(),
                 issuer_url: text.into(),
@@ -359,10 +356,10 @@ fn a_claim_cannot_break_a_field() {
 #[test]
 fn a_comma_in_a_role_is_no_second_role() {
     let head = Way {
-        principal: Some(Principal {
+        principal: Some(Somebody {
             realm_roles: words(&["a,ADMIN", "b c", "%2C", "d\r\ne", "\u{fc}"]),
             scopes: words(&["a,b", "c%", "\u{fc}"]),
-            ..principal()
+            ..somebody()
         }),
         ..Way::of(accounts())
     }
@@ -379,7 +376,7 @@ fn a_comma_in_a_role_is_no_second_role() {
 #[test]
 fn a_blank_at_an_end_is_encoded() {
     let head = Way {
-        principal: Some(Principal {
+        principal: Some(Somebody {
             subject: Some(" root ".to_owned()),
             client: " ".to_owned(),
             realm_roles: words(&["USER", " ADMIN", "x  ", "a b"]),

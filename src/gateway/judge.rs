@@ -129,8 +129,8 @@ fn within_quota(
     };
     let caller = match (limit.per, &life.principal) {
         (RatePer::Client, Some(principal)) => Caller::Client {
-            issuer: principal.issuer,
-            client: &principal.client,
+            issuer: principal.grants.issuer,
+            client: &principal.grants.client,
         },
         // A public route knows no client: its quota is the source's.
         (RatePer::Client | RatePer::Source, _) => Caller::Source(

@@ -1,6 +1,5 @@
 //! What is known of one request while it lives.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -30,7 +29,7 @@ pub struct Life {
     pub(super) route: Option<RouteId>,
     pub(super) allow: Option<HeaderValue>,
     pub(super) retry_after: Option<u32>,
-    pub(super) principal: Option<Arc<Principal>>,
+    pub(super) principal: Option<Principal>,
     pub(super) permit: Option<Permit>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) body: Body,

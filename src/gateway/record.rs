@@ -42,7 +42,10 @@ pub(super) fn finish(life: &Life, listener: &Listener, session: &Session) {
             (None, None) => Some("caller_gone"),
             (None, Some(_)) => None,
         },
-        client: life.principal.as_ref().map(|who| who.client.as_str()),
+        client: life
+            .principal
+            .as_ref()
+            .map(|who| who.grants.client.as_str()),
         issuer: life.issuer.map(|id| &*gateway.plan.issuer(id).name),
         proof: life.proof.map(|source| source.label()),
         upstream: life

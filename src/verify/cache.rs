@@ -5,14 +5,16 @@
 //! so its own caches: nothing that another configuration proved is ever found here.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus::IntCounter;
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
-use serde_json::Value;
 
+use super::claims::Claims;
 use super::crypto::RingVerifier;
+use super::grants::heap;
 use super::keys::KeyStore;
 use super::principal::Principal;
 
@@ -29,55 +31,77 @@ impl TokenHash {
     }
 }
 
-/// The key that a signature was checked with.
-#[derive(Debug, Clone)]
-pub(super) struct SignedBy {
-    pub(super) kid: Box<str>,
-    pub(super) key: Arc<RingVerifier>,
-}
-
 /// Somebody, and everything that must still hold when a kept proof is used.
 #[derive(Debug)]
 pub(super) struct Proved {
-    pub(super) principal: Arc<Principal>,
-    /// `None` when the issuer's word alone is the proof.
-    pub(super) signed_by: Option<SignedBy>,
+    pub(super) principal: Principal,
+    /// The key that the signature was checked with; `None` when the issuer's word alone is the proof.
+    pub(super) signed_by: Option<Arc<RingVerifier>>,
+    /// The key set that was last seen to have this key.
+    seen_in: AtomicU64,
+    #[expect(dead_code, reason = "revocations will read it")]
+    pub(super) named: Named,
+    pub(super) times: Times,
+    weight: u64,
+}
+
+/// When a proof stands for its token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// The first second in which the token is valid, leeway included.
+    pub(super) born_at: u64,
     /// The first second in which it is expired, leeway included.
     pub(super) dead_at: u64,
-    /// The first second in which it is valid, leeway included.
-    pub(super) born_at: u64,
     /// By the monotonic clock; for an answer, when the question was sent.
     pub(super) proved_at: Duration,
-    weight: u64,
+}
+
+/// What a token can be revoked by, beside what its principal says.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) token_id: Option<Box<str>>,
+    pub(super) session: Option<Box<str>>,
+    pub(super) issued_at: Option<u64>,
+}
+
+impl Named {
+    pub(super) fn of(claims: &Claims<'_>) -> Self {
+        Named {
+            token_id: claims.token_id().map(Box::from),
+            session: claims.session().map(Box::from),
+            issued_at: claims.issued_at(),
+        }
+    }
 }
 
 impl Proved {
     pub(super) fn new(
         principal: Principal,
-        signed_by: Option<SignedBy>,
-        (born_at, dead_at): (u64, u64),
-        proved_at: Duration,
+        signed_by: Option<Arc<RingVerifier>>,
+        named: Named,
+        times: Times,
     ) -> Self {
-        let weight = weight(&principal, signed_by.as_ref());
+        let weight = weight(&principal, &named);
         Proved {
-            principal: Arc::new(principal),
+            principal,
             signed_by,
-            dead_at,
-            born_at,
-            proved_at,
+            seen_in: AtomicU64::new(0),
+            named,
+            times,
             weight,
         }
     }
 
     /// Whether it may stand for the token now. A later check of revocations belongs here.
     pub(super) fn holds(&self, keys: &KeyStore, max_age: Duration, now: Now) -> bool {
-        now.unix < self.dead_at
-            && now.unix >= self.born_at
-            && now.monotonic.saturating_sub(self.proved_at) < max_age
+        let times = &self.times;
+        now.unix < times.dead_at
+            && now.unix >= times.born_at
+            && now.monotonic.saturating_sub(times.proved_at) < max_age
             && self
                 .signed_by
                 .as_ref()
-                .is_none_or(|by| keys.holds(&by.kid, &by.key))
+                .is_none_or(|key| keys.holds(key, &self.seen_in, now.monotonic))
     }
 }
 
@@ -97,7 +121,7 @@ pub(super) struct Proofs {
 impl Proofs {
     /// `evictions` counts what was pushed out before its time.
     pub(super) fn new(max_bytes: u64, max_age: Duration, evictions: Option<IntCounter>) -> Self {
-        // A Keycloak token's proof takes some four kilobytes; the number only sizes tables at the start.
+        // A Keycloak token's proof takes half a kilobyte beside its grants; the number only sizes tables at the start.
         let entries = usize::try_from(max_bytes / 4096).unwrap_or(usize::MAX);
         Proofs {
             cache: Cache::with(
@@ -171,61 +195,20 @@ impl Lifecycle<TokenHash, Arc<Proved>> for Evicted {
     }
 }
 
-/// What the allocator gives for this text: a size class is up to an eighth larger than what was asked for.
-fn heap(bytes: usize) -> u64 {
-    let bytes = bytes as u64;
-    bytes + bytes / 8 + 16
-}
-
-/// The entry in the cache, the two `Arc`s and all that the principal holds, header values included.
-fn weight(principal: &Principal, signed_by: Option<&SignedBy>) -> u64 {
-    const ENTRY: u64 = 128;
-    let list = |list: &[String]| -> u64 {
-        heap(size_of_val(list)) + list.iter().map(|text| heap(text.len())).sum::<u64>()
-    };
-    let roles: u64 = principal
-        .client_roles
-        .iter()
-        .map(|(client, roles)| 64 + heap(client.len()) + list(roles))
-        .sum();
-    // The identity's five values, made when first used.
-    let words: usize = principal
-        .scopes
-        .iter()
-        .chain(&principal.realm_roles)
-        .map(|w| w.len() + 1)
-        .sum();
-    let subject = principal.subject.as_ref().map_or(0, String::len);
-    let identity =
-        heap(words) + heap(principal.issuer_url.len() + principal.client.len() + subject) + 64;
+/// The entry in the cache, the proof itself, and its share of the grants: they are counted in full for the first of
+/// their tokens, half for the second, and so on, so that no mix of tokens takes much more than it is weighed.
+fn weight(principal: &Principal, named: &Named) -> u64 {
+    const ENTRY: u64 = 96;
+    let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| heap(text.len()));
+    let subject = principal.subject.as_ref();
+    // The table of shared grants and this principal hold one each.
+    let sharers = Arc::strong_count(&principal.grants)
+        .saturating_sub(1)
+        .max(1) as u64;
     ENTRY
-        + heap(size_of::<Proved>())
-        + heap(size_of::<Principal>())
-        + heap(principal.client.len())
-        + heap(subject)
-        + list(&principal.scopes)
-        + list(&principal.realm_roles)
-        + roles
-        + identity
-        + members(&principal.claims)
-        + signed_by.map_or(0, |by| heap(by.kid.len()))
-}
-
-fn members(map: &serde_json::Map<String, Value>) -> u64 {
-    // An entry of the ordered map: hash, name and value, and its place in the index; tables grow by doubling.
-    const MEMBER: u64 = 96;
-    let inner = |(name, value): (&String, &Value)| MEMBER + heap(name.len()) + outside(value);
-    64 + map.iter().map(inner).sum::<u64>()
-}
-
-/// What a value holds beside itself.
-fn outside(value: &Value) -> u64 {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => heap(text.len()),
-        Value::Array(list) => {
-            heap(list.len() * 2 * size_of::<Value>()) + list.iter().map(outside).sum::<u64>()
-        }
-        Value::Object(map) => members(map),
-    }
+        + heap(size_of::<Proved>() + 16)
+        + text(&named.token_id)
+        + text(&named.session)
+        + subject.map_or(0, |subject| heap(subject.len()) + heap(24))
+        + principal.grants.bytes() / sharers
 }

@@ -2,36 +2,85 @@
 //! Keycloak's own claims).
 //!
 //! [`Claims::read`] and [`Claims::check`] run before the signature is computed, because a refusal on unproved data is
-//! safe and cheap. Only [`Claims::into_principal`] turns them into somebody, and it is called after the signature held.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use serde_json::{Map, Value};
+//! safe and cheap. Only [`super::grants`] turns them into somebody, after the signature held.
 
 use super::fault::Refusal;
-use super::json;
-use super::principal::{Identity, Principal};
-use crate::config::plan::{IssuerId, IssuerPlan, Plan, Unmarked};
+use super::json::{self, Object, Value};
+use crate::config::plan::{IssuerPlan, Unmarked};
 
-/// A payload with registered claims of the right types. Not proved.
+/// A payload whose registered claims were found. Not proved.
 #[derive(Debug)]
-pub(super) struct Claims {
-    all: Map<String, Value>,
+pub(super) struct Claims<'a> {
+    all: Object<'a>,
+    /// Where each claim that we read stands; found in one walk.
+    places: [Option<u16>; NAMES.len()],
 }
 
-impl Claims {
-    pub(super) fn read(payload: &[u8]) -> Result<Self, Refusal> {
+/// The claims that we read, by their place in [`NAMES`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Claim {
+    Iss,
+    Sub,
+    Aud,
+    Exp,
+    Nbf,
+    Iat,
+    Jti,
+    Sid,
+    Typ,
+    Azp,
+    ClientId,
+    Scope,
+    Cnf,
+    RealmAccess,
+    ResourceAccess,
+    Active,
+    TokenType,
+}
+
+const NAMES: [&str; 17] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "sid",
+    "typ",
+    "azp",
+    "client_id",
+    "scope",
+    "cnf",
+    "realm_access",
+    "resource_access",
+    "active",
+    "token_type",
+];
+
+impl<'a> Claims<'a> {
+    pub(super) fn read(payload: &'a [u8]) -> Result<Self, Refusal> {
         let all = json::object(payload).ok_or(Refusal::Malformed)?;
-        Ok(Claims { all })
+        let mut places = [None; NAMES.len()];
+        for (place, (name, _)) in all.iter().enumerate() {
+            if let Some(claim) = NAMES.iter().position(|known| *known == name) {
+                places[claim] = Some(u16::try_from(place).map_err(|_| Refusal::Malformed)?);
+            }
+        }
+        Ok(Claims { all, places })
+    }
+
+    fn get(&self, claim: Claim) -> Option<&Value<'a>> {
+        self.places[claim as usize].and_then(|place| self.all.nth(place.into()))
+    }
+
+    fn text(&self, claim: Claim) -> Option<&str> {
+        self.get(claim)?.as_text()
     }
 
     /// `iss`, which must be one string: an array that contains the right one is another issuer's joke.
     pub(super) fn issuer(&self) -> Result<&str, Refusal> {
-        match self.all.get("iss") {
-            Some(Value::String(issuer)) => Ok(issuer),
-            _ => Err(Refusal::Issuer),
-        }
+        self.text(Claim::Iss).ok_or(Refusal::Issuer)
     }
 
     /// Everything that can be refused without a key, `marked` being what the header said of itself.
@@ -41,7 +90,7 @@ impl Claims {
     ///
     /// The audience is [`Claims::check_audience`]'s: a lightweight token has none until the issuer was asked.
     pub(super) fn check(&self, issuer: &IssuerPlan, marked: bool, now: u64) -> Result<(), Refusal> {
-        Registered::of(&self.all).types()?;
+        self.check_types()?;
         self.expires().ok_or(Refusal::Claims)?;
         self.check_rest(issuer, marked, now)
     }
@@ -54,19 +103,15 @@ impl Claims {
         marked: bool,
         now: u64,
     ) -> Result<(), Refusal> {
-        Registered::of(&self.all).types()?;
-        if self
-            .all
-            .get("iss")
-            .is_some_and(|iss| *iss != *issuer.issuer)
-        {
+        self.check_types()?;
+        if self.get(Claim::Iss).is_some() && self.issuer() != Ok(&issuer.issuer) {
             return Err(Refusal::Issuer);
         }
-        if self.all.contains_key("exp") {
+        if self.get(Claim::Exp).is_some() {
             self.expires().ok_or(Refusal::Claims)?;
         }
         // `typ` decides if present, else this is the mark.
-        let bearer = text(self.all.get("token_type"));
+        let bearer = self.text(Claim::TokenType);
         let marked = marked || bearer.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
         self.check_rest(issuer, marked, now)?;
         self.check_audience(issuer)
@@ -74,39 +119,94 @@ impl Claims {
 
     /// RFC 7662 section 2.2: trusted only when it is the boolean.
     pub(super) fn active(&self) -> Option<bool> {
-        self.all.get("active")?.as_bool()
+        match self.get(Claim::Active)? {
+            Value::Bool(active) => Some(*active),
+            _ => None,
+        }
     }
 
     pub(super) fn expires(&self) -> Option<u64> {
-        seconds(self.all.get("exp"))
+        seconds(self.get(Claim::Exp))
+    }
+
+    pub(super) fn issued_at(&self) -> Option<u64> {
+        seconds(self.get(Claim::Iat))
     }
 
     /// 0 when nothing is said. Rounded up, like the check.
     pub(super) fn begins(&self) -> u64 {
-        self.all.get("nbf").and_then(begins_at).unwrap_or(0)
+        self.get(Claim::Nbf).and_then(begins_at).unwrap_or(0)
+    }
+
+    pub(super) fn token_id(&self) -> Option<&str> {
+        self.text(Claim::Jti)
+    }
+
+    pub(super) fn session(&self) -> Option<&str> {
+        self.text(Claim::Sid)
+    }
+
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.text(Claim::Sub)
+    }
+
+    /// The OAuth client; without one there is nobody to authorise. `sub` does not stand in for it: a user may bear
+    /// a client's name (RFC 9700 section 4.15).
+    pub(super) fn client(&self) -> Option<&str> {
+        self.text(Claim::Azp)
+            .or_else(|| self.text(Claim::ClientId))
+            .filter(|client| !client.is_empty())
+    }
+
+    /// RFC 6749 section 3.3: U+0020 alone separates; other blanks belong to the word.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &str> {
+        let scopes = self.text(Claim::Scope).unwrap_or_default().split(' ');
+        scopes.filter(|scope| !scope.is_empty())
+    }
+
+    /// Keycloak's `realm_access`.
+    pub(super) fn realm_roles(&self) -> impl Iterator<Item = &str> {
+        self.get(Claim::RealmAccess).into_iter().flat_map(roles)
+    }
+
+    /// Keycloak's `resource_access`: each client with its roles.
+    pub(super) fn client_roles(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &str>)> {
+        let clients = self.get(Claim::ResourceAccess).and_then(Value::as_object);
+        let clients = clients.into_iter().flat_map(Object::iter);
+        clients.map(|(client, access)| (client, roles(access)))
+    }
+
+    /// A claim by its name.
+    pub(super) fn named(&self, name: &str) -> Option<&Value<'a>> {
+        self.all.get(name)
     }
 
     /// Keycloak's lightweight tokens have no `aud` at all.
     pub(super) fn is_lightweight(&self) -> bool {
-        !self.all.contains_key("aud")
+        self.get(Claim::Aud).is_none()
     }
 
     pub(super) fn check_audience(&self, issuer: &IssuerPlan) -> Result<(), Refusal> {
-        match Registered::of(&self.all).is_for(&issuer.audience) {
-            true => Ok(()),
-            false => Err(Refusal::Audience),
-        }
+        let named = |value: &Value<'_>| {
+            let aud = value.as_text();
+            aud.is_some_and(|aud| issuer.audience.iter().any(|ours| ours == aud))
+        };
+        let ours = match self.get(Claim::Aud) {
+            Some(Value::List(list)) => list.iter().any(named),
+            Some(one) => named(one),
+            None => false,
+        };
+        ours.then_some(()).ok_or(Refusal::Audience)
     }
 
     fn check_rest(&self, issuer: &IssuerPlan, marked: bool, now: u64) -> Result<(), Refusal> {
-        let claims = Registered::of(&self.all);
-        if claims.client().is_none() {
+        if self.client().is_none() {
             return Err(Refusal::Claims);
         }
-        if claims.cnf.is_some() {
+        if self.get(Claim::Cnf).is_some() {
             return Err(Refusal::SenderConstrained);
         }
-        match text(claims.typ) {
+        match self.text(Claim::Typ) {
             Some("Bearer") => {}
             Some(_) => return Err(Refusal::Kind),
             None if marked || issuer.unmarked == Unmarked::Allow => {}
@@ -117,7 +217,7 @@ impl Claims {
         if self.expires().is_some_and(past) {
             return Err(Refusal::Expired);
         }
-        if let Some(begins) = claims.nbf {
+        if let Some(begins) = self.get(Claim::Nbf) {
             let begins = begins_at(begins).ok_or(Refusal::Claims)?;
             if now.saturating_add(leeway) < begins {
                 return Err(Refusal::NotYetValid);
@@ -126,180 +226,46 @@ impl Claims {
         Ok(())
     }
 
-    /// Somebody. Call it for nothing but a payload whose signature held and whose [`Claims::check`] passed.
-    pub(super) fn into_principal(
-        self,
-        id: IssuerId,
-        issuer: &IssuerPlan,
-        url: &Arc<str>,
-        forwarded: &Forwarded,
-    ) -> Principal {
-        let claims = Registered::of(&self.all);
-        let mut principal = Principal {
-            issuer: id,
-            issuer_name: issuer.name.clone(),
-            issuer_url: url.clone(),
-            client: claims.client().unwrap_or_default().to_owned(),
-            subject: text(claims.sub).map(str::to_owned),
-            // RFC 6749 section 3.3: U+0020 alone separates; other blanks belong to the word.
-            scopes: text(claims.scope)
-                .unwrap_or_default()
-                .split(' ')
-                .filter(|scope| !scope.is_empty())
-                .map(str::to_owned)
-                .collect(),
-            realm_roles: claims.realm_access.map(roles).unwrap_or_default(),
-            client_roles: client_roles(claims.resource_access),
-            expires_at: seconds(claims.exp).unwrap_or_default(),
-            claims: Map::new(),
-            identity: Identity::default(),
-        };
-        principal.claims = forwarded.of(self.all);
-        principal
-    }
-}
-
-/// The claims that some route forwards. The others are not kept: a token's whole payload is several kilobytes of small
-/// allocations, and the cache holds thousands of them.
-#[derive(Debug, Clone)]
-pub(super) struct Forwarded(Arc<[String]>);
-
-impl Forwarded {
-    pub(super) fn new(plan: &Plan) -> Self {
-        let pointers = plan.routes.iter().flat_map(|route| &route.forward_headers);
-        let members = pointers.filter_map(|(_, pointer)| {
-            let member = pointer.strip_prefix('/')?.split('/').next()?;
-            Some(member.replace("~1", "/").replace("~0", "~"))
-        });
-        Forwarded(members.collect())
-    }
-
-    fn of(&self, mut all: Map<String, Value>) -> Map<String, Value> {
-        if self.0.is_empty() {
-            return Map::new();
-        }
-        all.retain(|name, _| self.0.contains(name));
-        all
-    }
-}
-
-/// The claims that we read, found in one walk: a look-up by name for each would hash each name again.
-#[derive(Default)]
-struct Registered<'a> {
-    sub: Option<&'a Value>,
-    aud: Option<&'a Value>,
-    exp: Option<&'a Value>,
-    nbf: Option<&'a Value>,
-    iat: Option<&'a Value>,
-    jti: Option<&'a Value>,
-    typ: Option<&'a Value>,
-    azp: Option<&'a Value>,
-    client_id: Option<&'a Value>,
-    scope: Option<&'a Value>,
-    cnf: Option<&'a Value>,
-    realm_access: Option<&'a Value>,
-    resource_access: Option<&'a Value>,
-}
-
-impl<'a> Registered<'a> {
-    fn of(all: &'a Map<String, Value>) -> Self {
-        let mut claims = Registered::default();
-        for (name, value) in all {
-            let slot = match name.as_str() {
-                "sub" => &mut claims.sub,
-                "aud" => &mut claims.aud,
-                "exp" => &mut claims.exp,
-                "nbf" => &mut claims.nbf,
-                "iat" => &mut claims.iat,
-                "jti" => &mut claims.jti,
-                "typ" => &mut claims.typ,
-                "azp" => &mut claims.azp,
-                "client_id" => &mut claims.client_id,
-                "scope" => &mut claims.scope,
-                "cnf" => &mut claims.cnf,
-                "realm_access" => &mut claims.realm_access,
-                "resource_access" => &mut claims.resource_access,
-                _ => continue,
-            };
-            *slot = Some(value);
-        }
-        claims
-    }
-
     /// Registered claims of the wrong type refuse the token: another reader might make something of them.
-    fn types(&self) -> Result<(), Refusal> {
-        let texts = [
-            self.sub,
-            self.azp,
-            self.client_id,
-            self.scope,
-            self.typ,
-            self.jti,
+    fn check_types(&self) -> Result<(), Refusal> {
+        const TEXTS: [Claim; 7] = [
+            Claim::Sub,
+            Claim::Azp,
+            Claim::ClientId,
+            Claim::Scope,
+            Claim::Typ,
+            Claim::Jti,
+            Claim::Sid,
         ];
-        let times = [self.nbf, self.iat];
-        let audience = match self.aud {
-            None | Some(Value::String(_)) => true,
-            Some(Value::Array(list)) => list.iter().all(Value::is_string),
+        let is_text = |value: &Value<'_>| value.as_text().is_some();
+        let texts = TEXTS.iter().filter_map(|claim| self.get(*claim));
+        let times = [Claim::Nbf, Claim::Iat];
+        let mut times = times.iter().filter_map(|claim| self.get(*claim));
+        let audience = match self.get(Claim::Aud) {
+            None | Some(Value::Text(_)) => true,
+            Some(Value::List(list)) => list.iter().all(is_text),
             Some(_) => false,
         };
         let right = audience
-            && texts.into_iter().flatten().all(Value::is_string)
-            && times
-                .into_iter()
-                .flatten()
-                .all(|at| seconds(Some(at)).is_some());
+            && texts.into_iter().all(is_text)
+            && times.all(|at| seconds(Some(at)).is_some());
         right.then_some(()).ok_or(Refusal::Claims)
     }
-
-    fn is_for(&self, ours: &[String]) -> bool {
-        let named = |value: &Value| {
-            value
-                .as_str()
-                .is_some_and(|aud| ours.iter().any(|o| o == aud))
-        };
-        match self.aud {
-            Some(Value::Array(list)) => list.iter().any(named),
-            Some(one) => named(one),
-            None => false,
-        }
-    }
-
-    /// The OAuth client; without one there is nobody to authorise. `sub` does not stand in for it: a user may bear
-    /// a client's name (RFC 9700 section 4.15).
-    fn client(&self) -> Option<&'a str> {
-        text(self.azp)
-            .or_else(|| text(self.client_id))
-            .filter(|client| !client.is_empty())
-    }
-}
-
-fn text(value: Option<&Value>) -> Option<&str> {
-    value.and_then(Value::as_str)
-}
-
-fn client_roles(access: Option<&Value>) -> BTreeMap<String, Vec<String>> {
-    let clients = access.and_then(Value::as_object);
-    clients
-        .into_iter()
-        .flatten()
-        .map(|(client, access)| (client.clone(), roles(access)))
-        .collect()
 }
 
 /// Keycloak's `{"roles": [...]}`. Whatever has another shape grants nothing.
-fn roles(access: &Value) -> Vec<String> {
-    let list = access.get("roles").and_then(Value::as_array);
-    list.into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
+fn roles<'v>(access: &'v Value<'_>) -> impl Iterator<Item = &'v str> {
+    let roles = access.as_object().and_then(|access| access.get("roles"));
+    let list = roles.and_then(Value::as_list).unwrap_or_default();
+    list.iter().filter_map(Value::as_text)
 }
 
 /// RFC 7519 section 2, NumericDate, which may have a fraction; rounded down, which is strict for `exp`. A number too
 /// large for us is the end of time, a negative one is refused.
-fn seconds(value: Option<&Value>) -> Option<u64> {
-    let number = value?.as_number()?;
+fn seconds(value: Option<&Value<'_>>) -> Option<u64> {
+    let Some(Value::Number(number)) = value else {
+        return None;
+    };
     number.as_u64().or_else(|| {
         // `as` saturates; the strict reader has refused what is not finite.
         let at = number.as_f64()?;
@@ -308,8 +274,9 @@ fn seconds(value: Option<&Value>) -> Option<u64> {
 }
 
 /// Rounded up, which is strict for `nbf`.
-fn begins_at(value: &Value) -> Option<u64> {
+fn begins_at(value: &Value<'_>) -> Option<u64> {
     let whole = seconds(Some(value))?;
-    let fraction = value.is_f64() && value.as_f64().is_some_and(|at| at > whole as f64);
+    let fraction = matches!(value, Value::Number(number) if number.is_f64()
+        && number.as_f64().is_some_and(|at| at > whole as f64));
     Some(whole.saturating_add(u64::from(fraction)))
 }

@@ -3,6 +3,8 @@
 //! Only verification of asymmetric signatures exists here (RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1). There
 //! is no signer and no HMAC, so no configuration and no token can confuse a public key with a secret.
 
+use std::sync::Arc;
+
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::signature::{Error, Verifier};
@@ -31,20 +33,30 @@ pub fn install() {
 /// One public key pinned to one algorithm; kept ready in the key set, so that no key is cloned per token.
 #[derive(Debug)]
 pub(super) struct RingVerifier {
+    kid: Arc<str>,
     algorithm: Algorithm,
     key: DecodingKey,
 }
 
 impl RingVerifier {
-    pub(super) fn new(algorithm: Algorithm, key: DecodingKey) -> Self {
-        RingVerifier { algorithm, key }
+    pub(super) fn new(kid: Arc<str>, algorithm: Algorithm, key: DecodingKey) -> Self {
+        RingVerifier {
+            kid,
+            algorithm,
+            key,
+        }
     }
 
     fn for_jose(algorithm: Jose, key: DecodingKey) -> Option<Self> {
         let algorithm = Algorithm::ALL
             .into_iter()
             .find(|ours| jose(*ours) == algorithm)?;
-        Some(RingVerifier { algorithm, key })
+        Some(RingVerifier::new("".into(), algorithm, key))
+    }
+
+    /// Its name in the issuer's key set.
+    pub(super) fn kid(&self) -> &str {
+        &self.kid
     }
 
     pub(super) fn algorithm(&self) -> Algorithm {

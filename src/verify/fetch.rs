@@ -12,9 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, CONTENT_ENCODING};
 use reqwest::{Certificate, Client, RequestBuilder, Url};
-use serde_json::Value;
 
-use super::json;
+use super::json::{self, Value};
 use crate::config::plan::{IssuerPlan, KeysFrom};
 
 /// Of one document. Keycloak's six keys with their certificates take some 10 kB.
@@ -151,7 +150,7 @@ pub(super) async fn discover(
     let invalid = |what: &str| FetchFault::Invalid(format!("discovery {url}: {what}"));
     let document = json::object(&document).ok_or_else(|| invalid("not a JSON object"))?;
     // OpenID Connect Discovery 1.0 section 4.3: exactly ours, or the keys are somebody else's.
-    match document.get("issuer").and_then(Value::as_str) {
+    match document.get("issuer").and_then(Value::as_text) {
         None => return Err(invalid("no `issuer`")),
         Some(theirs) if theirs != issuer => {
             return Err(invalid(&format!(
@@ -163,7 +162,7 @@ pub(super) async fn discover(
     }
     document
         .get(member)
-        .and_then(Value::as_str)
+        .and_then(Value::as_text)
         .map(str::to_owned)
         .ok_or_else(|| invalid(&format!("no `{member}`")))
 }

@@ -14,9 +14,11 @@ use quick_cache::sync::Cache;
 
 use self::ask::Client;
 use self::flights::{Entry, Flights, Outcome};
-use super::cache::{Now, Proofs, Proved, SignedBy, TokenHash};
-use super::claims::{Claims, Forwarded};
+use super::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
+use super::claims::Claims;
+use super::crypto::RingVerifier;
 use super::fault::{Fault, Refusal, Unjudged};
+use super::grants::Granted;
 use super::keys::KeyStore;
 use crate::clock::Clock;
 use crate::config::plan::{AskWhen, IntrospectionPlan, IssuerId, IssuerPlan};
@@ -29,8 +31,7 @@ const REFUSED: usize = 10_000;
 pub(super) struct Introspector {
     id: IssuerId,
     issuer: IssuerPlan,
-    url: Arc<str>,
-    forwarded: Forwarded,
+    granted: Arc<Granted>,
     plan: IntrospectionPlan,
     client: Client,
     clock: Clock,
@@ -52,7 +53,7 @@ pub(super) struct Question {
     /// `exp` that it says itself, if we can read it.
     pub(super) expires: Option<u64>,
     /// `None` when no signature was checked.
-    pub(super) signed_by: Option<SignedBy>,
+    pub(super) signed_by: Option<Arc<RingVerifier>>,
 }
 
 impl Introspector {
@@ -60,7 +61,7 @@ impl Introspector {
     pub(super) fn new(
         id: IssuerId,
         issuer: &IssuerPlan,
-        forwarded: Forwarded,
+        granted: Arc<Granted>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Option<Arc<Self>>, String> {
@@ -69,8 +70,7 @@ impl Introspector {
         };
         Ok(Some(Arc::new(Introspector {
             id,
-            url: issuer.issuer.as_str().into(),
-            forwarded,
+            granted,
             client: Client::new(issuer, &plan, clock.clone())?,
             proofs: Proofs::new(plan.max_bytes, plan.ttl, None),
             refused: Cache::new(REFUSED),
@@ -150,8 +150,8 @@ impl Introspector {
         let sent = self.clock.monotonic();
         let answer = self.client.ask(&question.token).await;
         let took = self.clock.monotonic().saturating_sub(sent);
-        let claims = match answer {
-            Ok(claims) => claims,
+        let body = match answer {
+            Ok(body) => body,
             Err(fault) => {
                 if fault.sent {
                     self.metrics.introspected(self.id, Asked::Failed, took);
@@ -162,37 +162,41 @@ impl Introspector {
             }
         };
         self.flights.answered(&self.issuer.name);
-        let Some(claims) = claims else {
+        let Some(body) = body else {
             self.metrics.introspected(self.id, Asked::Inactive, took);
             self.hint(question.signed_by.is_some());
             return self.refuse(question.hash, Refusal::Inactive);
         };
         self.metrics.introspected(self.id, Asked::Active, took);
         self.hinted.store(false, Ordering::Relaxed);
-        let checked = claims.check_answer(&self.issuer, question.marked, self.clock.unix());
-        if let Err(refusal) = checked {
-            return self.refuse(question.hash, refusal);
+        let now = self.clock.unix();
+        let checked = Claims::read(&body).and_then(|claims| {
+            claims.check_answer(&self.issuer, question.marked, now)?;
+            Ok(claims)
+        });
+        match checked {
+            Ok(claims) => {
+                let proved = Arc::new(self.proved(&claims, &question, sent));
+                self.proofs.put(question.hash, proved.clone());
+                Ok(proved)
+            }
+            Err(refusal) => self.refuse(question.hash, refusal),
         }
-        let proved = Arc::new(self.proved(claims, &question, sent));
-        self.proofs.put(question.hash, proved.clone());
-        Ok(proved)
     }
 
-    fn proved(&self, claims: Claims, question: &Question, sent: Duration) -> Proved {
+    fn proved(&self, claims: &Claims<'_>, question: &Question, sent: Duration) -> Proved {
         let leeway = self.issuer.leeway.as_secs();
         let expires = [claims.expires(), question.expires];
         // Without any `exp` the age alone ends it.
         let expires = expires.into_iter().flatten().min().unwrap_or(u64::MAX);
-        let begins = claims.begins().saturating_sub(leeway);
-        let mut principal =
-            claims.into_principal(self.id, &self.issuer, &self.url, &self.forwarded);
-        principal.expires_at = expires;
-        Proved::new(
-            principal,
-            question.signed_by.clone(),
-            (begins, expires.saturating_add(leeway)),
-            sent,
-        )
+        let times = Times {
+            born_at: claims.begins().saturating_sub(leeway),
+            dead_at: expires.saturating_add(leeway),
+            proved_at: sent,
+        };
+        let principal = self.granted.principal(claims);
+        let signed_by = question.signed_by.clone();
+        Proved::new(principal, signed_by, Named::of(claims), times)
     }
 
     fn refuse(&self, hash: TokenHash, refusal: Refusal) -> Outcome {

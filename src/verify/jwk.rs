@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::DecodingKey;
-use serde_json::{Map, Value};
 
 use super::crypto::RingVerifier;
+use super::json::{self, Object, Value};
 use super::jws::{MAX_KID, decode};
-use super::{json, weak};
+use super::weak;
 use crate::config::plan::Algorithm;
 
 const RSA: [Algorithm; 6] = [
@@ -114,9 +114,7 @@ impl Keys {
     /// Reads a document. `None` when it is no JWK Set at all; an empty set is for the caller to judge.
     pub(super) fn parse(document: &[u8], allowed: &[Algorithm]) -> Option<(Keys, Vec<Skip>)> {
         let document = json::object_of_any(document)?;
-        let Some(Value::Array(listed)) = document.get("keys") else {
-            return None;
-        };
+        let listed = document.get("keys")?.as_list()?;
         let mut by_kid = HashMap::new();
         let mut skipped = Vec::new();
         for (position, key) in listed.iter().enumerate() {
@@ -198,9 +196,10 @@ fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<RingVerifier>) -> Optio
     duplicate
 }
 
-type Members = Map<String, Value>;
-
-fn read<'a>(key: &'a Value, allowed: &[Algorithm]) -> Result<(&'a str, Vec<RingVerifier>), Skip> {
+fn read<'a>(
+    key: &'a Value<'_>,
+    allowed: &[Algorithm],
+) -> Result<(&'a str, Vec<RingVerifier>), Skip> {
     let key = key.as_object().ok_or(Skip::Malformed)?;
     let kty = required(key, "kty")?;
     if kty == "oct" {
@@ -212,14 +211,15 @@ fn read<'a>(key: &'a Value, allowed: &[Algorithm]) -> Result<(&'a str, Vec<RingV
         Some(_) => return Err(Skip::UseOther),
     }
     if let Some(operations) = key.get("key_ops") {
-        let operations = operations.as_array().ok_or(Skip::Malformed)?;
-        if !operations.iter().any(|operation| operation == "verify") {
+        let operations = operations.as_list().ok_or(Skip::Malformed)?;
+        let verify = |operation: &Value<'_>| operation.as_text() == Some("verify");
+        if !operations.iter().any(verify) {
             return Err(Skip::KeyOps);
         }
     }
     let kind = Kind::of(kty, key)?;
     let algorithms = algorithms(kind, optional(key, "alg")?, allowed)?;
-    if key.contains_key("d") {
+    if key.get("d").is_some() {
         return Err(Skip::Private);
     }
     let kid = optional(key, "kid")?.ok_or(Skip::NoKid)?;
@@ -227,9 +227,10 @@ fn read<'a>(key: &'a Value, allowed: &[Algorithm]) -> Result<(&'a str, Vec<RingV
         return Err(Skip::Malformed);
     }
     let material = kind.material(key)?;
+    let name: Arc<str> = kid.into();
     let verifiers = algorithms
         .into_iter()
-        .map(|algorithm| RingVerifier::new(algorithm, material.clone()))
+        .map(|algorithm| RingVerifier::new(name.clone(), algorithm, material.clone()))
         .collect();
     Ok((kid, verifiers))
 }
@@ -271,7 +272,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(kty: &str, key: &Members) -> Result<Self, Skip> {
+    fn of(kty: &str, key: &Object<'_>) -> Result<Self, Skip> {
         match kty {
             "RSA" => Ok(Kind::Rsa),
             "EC" => match required(key, "crv")? {
@@ -296,7 +297,7 @@ impl Kind {
         }
     }
 
-    fn material(self, key: &Members) -> Result<DecodingKey, Skip> {
+    fn material(self, key: &Object<'_>) -> Result<DecodingKey, Skip> {
         match self {
             Kind::Rsa => rsa(key),
             Kind::P256 => curve(key, 32),
@@ -316,7 +317,7 @@ impl Kind {
 }
 
 /// RFC 7518 section 6.3.1. Some libraries write the sign byte of a big integer; ring refuses it, we strip it.
-fn rsa(key: &Members) -> Result<DecodingKey, Skip> {
+fn rsa(key: &Object<'_>) -> Result<DecodingKey, Skip> {
     let (n, e) = (bytes(key, "n")?, bytes(key, "e")?);
     let (n, e) = (strip(&n), strip(&e));
     let (Some(first), Some(last)) = (n.first(), n.last()) else {
@@ -347,7 +348,7 @@ fn rsa(key: &Members) -> Result<DecodingKey, Skip> {
 }
 
 /// RFC 7518 section 6.2.1.2: coordinates have the full length of the field. ring checks that the point is on its curve.
-fn curve(key: &Members, length: usize) -> Result<DecodingKey, Skip> {
+fn curve(key: &Object<'_>, length: usize) -> Result<DecodingKey, Skip> {
     let (x, y) = (bytes(key, "x")?, bytes(key, "y")?);
     if x.len() != length || y.len() != length {
         return Err(Skip::Malformed);
@@ -357,19 +358,19 @@ fn curve(key: &Members, length: usize) -> Result<DecodingKey, Skip> {
     Ok(DecodingKey::from_ec_der(&point))
 }
 
-fn required<'a>(key: &'a Members, name: &str) -> Result<&'a str, Skip> {
+fn required<'a>(key: &'a Object<'_>, name: &str) -> Result<&'a str, Skip> {
     optional(key, name)?.ok_or(Skip::Malformed)
 }
 
-fn optional<'a>(key: &'a Members, name: &str) -> Result<Option<&'a str>, Skip> {
+fn optional<'a>(key: &'a Object<'_>, name: &str) -> Result<Option<&'a str>, Skip> {
     match key.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Text(text)) => Ok(Some(text)),
         Some(_) => Err(Skip::Malformed),
     }
 }
 
-fn bytes(key: &Members, name: &str) -> Result<Vec<u8>, Skip> {
+fn bytes(key: &Object<'_>, name: &str) -> Result<Vec<u8>, Skip> {
     decode(required(key, name)?).ok_or(Skip::Malformed)
 }
 

@@ -6,11 +6,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::signature::Verifier;
-use serde_json::Value;
 
 use super::crypto::RingVerifier;
 use super::fault::Refusal;
-use super::json;
+use super::json::{self, Value};
 use crate::config::plan::Algorithm;
 
 /// Of the decoded header. Keycloak's has about a hundred bytes; one that carries certificates is not for us.
@@ -91,25 +90,25 @@ impl Header {
         if bytes.len() > MAX_HEADER {
             return Err(Refusal::Malformed);
         }
-        let mut header = json::object(&bytes).ok_or(Refusal::Malformed)?;
-        let Some(Value::String(alg)) = header.get("alg") else {
+        let header = json::object(&bytes).ok_or(Refusal::Malformed)?;
+        let Some(Value::Text(alg)) = header.get("alg") else {
             return Err(Refusal::Malformed);
         };
         let algorithm = Algorithm::from_name(alg).ok_or(Refusal::Algorithm)?;
         // RFC 7515 section 4.1.11 and RFC 7797 section 6: we understand no extension, `b64` included.
-        if header.contains_key("crit") || header.contains_key("b64") {
+        if header.get("crit").is_some() || header.get("b64").is_some() {
             return Err(Refusal::Critical);
         }
-        let kid = match header.get_mut("kid") {
+        let kid = match header.get("kid") {
             None => None,
-            Some(Value::String(kid)) => {
-                Some(std::mem::take(kid)).filter(|kid| kid.len() <= MAX_KID)
+            Some(Value::Text(kid)) => {
+                Some(kid.clone().into_owned()).filter(|kid| kid.len() <= MAX_KID)
             }
             Some(_) => return Err(Refusal::Malformed),
         };
         let typ = match header.get("typ") {
             None => None,
-            Some(Value::String(typ)) => Some(media_type(typ)),
+            Some(Value::Text(typ)) => Some(media_type(typ)),
             Some(_) => return Err(Refusal::Malformed),
         };
         Ok(Header {

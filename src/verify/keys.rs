@@ -3,6 +3,7 @@
 //! The rules are the contract's ("Proof"). A request reads the current set with one atomic load. Whoever needs a fetch
 //! joins the one in flight; it runs in a task of its own, so that a caller who leaves cancels nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(super) struct KeySet {
     pub(super) keys: Keys,
     /// By [`Clock::monotonic`].
     fetched: Duration,
+    /// No two sets of an issuer have the same; never 0.
+    number: u64,
 }
 
 pub(super) struct KeyStore {
@@ -40,6 +43,8 @@ pub(super) struct KeyStore {
     clock: Clock,
     metrics: Arc<Metrics>,
     current: ArcSwapOption<KeySet>,
+    /// Of the last set.
+    number: AtomicU64,
     /// Held for a few assignments, never across an await.
     state: Mutex<State>,
 }
@@ -93,6 +98,7 @@ impl KeyStore {
             clock,
             metrics,
             current: ArcSwapOption::empty(),
+            number: AtomicU64::new(0),
             state: Mutex::default(),
         })
     }
@@ -131,18 +137,33 @@ impl KeyStore {
         }
     }
 
-    /// Whether the current set still has this very key under this name. Its name alone proves nothing: an issuer that
-    /// is set up anew may give the old name to a new key.
-    pub(super) fn holds(&self, kid: &str, key: &Arc<RingVerifier>) -> bool {
+    /// Whether the current set still has this very key under its name. The name alone proves nothing: an issuer that
+    /// is set up anew may give the old name to a new key. `seen_in` remembers the set that was asked last, so that a
+    /// set is searched once.
+    pub(super) fn holds(
+        &self,
+        key: &Arc<RingVerifier>,
+        seen_in: &AtomicU64,
+        now: Duration,
+    ) -> bool {
         let set = self.current.load();
         let Some(set) = set.as_deref() else {
             return false;
         };
-        self.age(set) <= self.plan.max_stale
-            && match set.keys.find(kid, key.algorithm()) {
-                Found::Key(now) => Arc::ptr_eq(now, key) || now.same_key(key),
-                Found::OtherAlgorithm | Found::Ambiguous | Found::Unknown => false,
-            }
+        if now.saturating_sub(set.fetched) > self.plan.max_stale {
+            return false;
+        }
+        if seen_in.load(Ordering::Relaxed) == set.number {
+            return true;
+        }
+        let held = match set.keys.find(key.kid(), key.algorithm()) {
+            Found::Key(now) => Arc::ptr_eq(now, key) || now.same_key(key),
+            Found::OtherAlgorithm | Found::Ambiguous | Found::Unknown => false,
+        };
+        if held {
+            seen_in.store(set.number, Ordering::Relaxed);
+        }
+        held
     }
 
     /// `Ok(None)` when the set is good but does not know the `kid`.
@@ -230,6 +251,7 @@ impl KeyStore {
                 self.current.store(Some(Arc::new(KeySet {
                     keys,
                     fetched: self.clock.monotonic(),
+                    number: self.number.fetch_add(1, Ordering::Relaxed) + 1,
                 })));
                 Ok(())
             }

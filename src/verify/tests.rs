@@ -14,7 +14,6 @@ mod tls;
 mod tokens;
 mod wycheproof;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -137,7 +136,7 @@ impl Rig {
         Self::new(vec![(issuer(), vec![mint::rsa2048().jwk("k1")])]).await
     }
 
-    pub(super) async fn prove(&self, token: &str) -> Result<Arc<Principal>, Fault> {
+    pub(super) async fn prove(&self, token: &str) -> Result<Principal, Fault> {
         self.verifier
             .prove(BearerToken::unchecked(token), Wanted::default())
             .await

@@ -1,7 +1,5 @@
 //! What is asked of the verifier, and what it says.
 
-use std::sync::Arc;
-
 use super::{Fault, Principal};
 use crate::config::plan::{IssuerId, Policy, Proof};
 
@@ -52,5 +50,5 @@ pub struct Verdict {
     /// `None` when the token names no issuer of ours.
     pub issuer: Option<IssuerId>,
     pub source: Source,
-    pub outcome: Result<Arc<Principal>, Fault>,
+    pub outcome: Result<Principal, Fault>,
 }

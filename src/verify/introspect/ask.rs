@@ -57,12 +57,12 @@ impl Client {
         })
     }
 
-    /// What the issuer says of a token: its claims if it is active, `None` if it is not.
-    pub(super) async fn ask(&self, token: &str) -> Result<Option<Claims>, Silence> {
+    /// What the issuer says of a token: the document of its claims if it is active, `None` if it is not.
+    pub(super) async fn ask(&self, token: &str) -> Result<Option<Vec<u8>>, Silence> {
         let mut sent = false;
         let asked = tokio::time::timeout(self.timeout, self.post(token, &mut sent)).await;
         let asked = match asked {
-            Ok(Ok(body)) => read(&body),
+            Ok(Ok(body)) => is_active(&body).map(|active| active.then_some(body)),
             Ok(Err(fault)) => Err(self.explained(fault.text())),
             Err(_) => Err(format!("no answer within {:?}", self.timeout)),
         };
@@ -150,13 +150,11 @@ pub(super) fn question(
 }
 
 /// RFC 7662 section 2.2: `active` is a boolean, and everything else is no answer.
-pub(super) fn read(body: &[u8]) -> Result<Option<Claims>, String> {
+pub(super) fn is_active(body: &[u8]) -> Result<bool, String> {
     let claims = Claims::read(body).map_err(|_| "what came is no JSON object".to_owned())?;
-    match claims.active() {
-        Some(true) => Ok(Some(claims)),
-        Some(false) => Ok(None),
-        None => Err("`active` is not a boolean".to_owned()),
-    }
+    claims
+        .active()
+        .ok_or_else(|| "`active` is not a boolean".to_owned())
 }
 
 /// A secret that may stand in a file, read again when the file changes.
@@ -252,8 +250,8 @@ mod tests {
 
     #[test]
     fn only_the_boolean_is_an_answer() {
-        assert!(matches!(read(br#"{"active":true}"#), Ok(Some(_))));
-        assert!(matches!(read(br#"{"active":false,"x":1}"#), Ok(None)));
+        assert_eq!(is_active(br#"{"active":true}"#), Ok(true));
+        assert_eq!(is_active(br#"{"active":false,"x":1}"#), Ok(false));
         for no in [
             r#"{"active":"true"}"#,
             r#"{"active":1}"#,
@@ -264,7 +262,7 @@ mod tests {
             "",
             r#"{"active":false,"active":true}"#,
         ] {
-            assert!(read(no.as_bytes()).is_err(), "{no}");
+            assert!(is_active(no.as_bytes()).is_err(), "{no}");
         }
     }
 

@@ -101,7 +101,10 @@ async fn an_issuers_key_proves_nothing_about_another_issuer() {
         Some(Refusal::Signature.into())
     );
     let good = theirs.token("RS256", "k1", &with("iss", json!("https://other.example")));
-    assert_eq!(&*rig.prove(&good).await.expect("good").issuer_name, "other");
+    assert_eq!(
+        &*rig.prove(&good).await.expect("good").grants.issuer_name,
+        "other"
+    );
 }
 
 #[tokio::test]
@@ -337,7 +340,7 @@ async fn the_client_is_azp_then_client_id_then_nobody() {
         let token = rsa2048().token("RS256", "k1", &claims);
         rig.prove(&token)
             .await
-            .map(|principal| principal.client.clone())
+            .map(|principal| principal.grants.client.clone())
     };
     assert_eq!(client(with("azp", json!("a"))).await.as_deref(), Ok("a"));
     let mut only = without(&["azp"]);
@@ -356,9 +359,21 @@ async fn rights_are_read_exactly_or_not_at_all() {
         rig.prove(&token).await.expect("a principal")
     };
     let scopes = principal(with("scope", json!(" a  b,c d\u{a0}e\tf A "))).await;
-    assert_eq!(scopes.scopes, ["a", "b,c", "d\u{a0}e\tf", "A"]);
-    assert!(principal(with("scope", json!(""))).await.scopes.is_empty());
-    assert!(principal(without(&["scope"])).await.scopes.is_empty());
+    assert_eq!(scopes.grants.scopes, ["a", "b,c", "d\u{a0}e\tf", "A"]);
+    assert!(
+        principal(with("scope", json!("")))
+            .await
+            .grants
+            .scopes
+            .is_empty()
+    );
+    assert!(
+        principal(without(&["scope"]))
+            .await
+            .grants
+            .scopes
+            .is_empty()
+    );
     for value in [
         json!(null),
         json!("ACCOUNTS"),
@@ -369,14 +384,20 @@ async fn rights_are_read_exactly_or_not_at_all() {
         json!({"Roles": ["ACCOUNTS"]}),
     ] {
         let realm = principal(with("realm_access", value.clone())).await;
-        assert!(realm.realm_roles.is_empty(), "{value}");
+        assert!(realm.grants.realm_roles.is_empty(), "{value}");
         let client = principal(with("resource_access", json!({"accounts-api": value}))).await;
-        assert!(client.client_roles["accounts-api"].is_empty(), "{value}");
+        assert!(
+            client.grants.client_roles["accounts-api"].is_empty(),
+            "{value}"
+        );
         let all = principal(with("resource_access", value.clone())).await;
-        assert!(all.client_roles.values().all(Vec::is_empty), "{value}");
+        assert!(
+            all.grants.client_roles.values().all(Vec::is_empty),
+            "{value}"
+        );
     }
     let bare = principal(without(&["realm_access", "resource_access", "sub"])).await;
-    assert_eq!((bare.subject.clone(), bare.realm_roles.len()), (None, 0));
+    assert_eq!((bare.subject(), bare.grants.realm_roles.len()), (None, 0));
 }
 
 #[tokio::test]
