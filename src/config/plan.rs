@@ -160,7 +160,6 @@ pub struct TokenCachePlan {
 pub struct IntrospectionPlan {
     pub endpoint: EndpointFrom,
     pub client_id: String,
-    pub client_secret: Secret,
     pub auth: ClientAuth,
     pub when: AskWhen,
     pub timeout: Duration,
@@ -179,11 +178,19 @@ pub enum EndpointFrom {
     Discovery(String),
 }
 
-/// RFC 6749 section 2.3.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the gateway proves itself to an issuer that it asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientAuth {
-    Basic,
-    Post,
+    /// RFC 6749 section 2.3.1: a secret in `Authorization`.
+    Basic(Secret),
+    /// The same in the form.
+    Post(Secret),
+    /// RFC 7523 section 2.2: an assertion that is signed with a key.
+    PrivateKey {
+        pem: Secret,
+        /// What the assertion's header calls the key, if the issuer wants to know.
+        kid: Option<String>,
+    },
 }
 
 /// What makes the gateway ask where a route did not.

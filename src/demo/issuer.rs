@@ -2,6 +2,7 @@
 //!
 //! [`Issuer`] is also the handle by which tests, benches and load tests mint tokens, rotate keys and break things.
 
+mod assertion;
 mod endpoint;
 mod fault;
 mod introspect;
@@ -20,7 +21,7 @@ use serde_json::{Map, Value};
 pub use self::endpoint::Endpoint;
 pub use self::fault::Fault;
 use self::state::State;
-use super::keys::{KeySource, KeyState};
+use super::keys::{Key, KeySource, KeyState};
 use super::mint::{ClaimsEdit, Signer, Signing};
 use super::serving::{Serving, bind_loopback};
 use crate::clock::Clock;
@@ -204,6 +205,17 @@ impl Issuer {
         } else {
             disabled.insert(client.to_owned());
         }
+    }
+
+    /// From now on this client proves itself with assertions signed by a new key (`private_key_jwt`) and no more with
+    /// its secret. Returns the key's private half as PEM.
+    pub fn give_key(&self, client: &str, algorithm: &str) -> io::Result<String> {
+        // Places of the shared pool that no realm reaches.
+        const BEYOND: usize = 72;
+        let mut keys = state::lock(&self.state.client_keys);
+        let (key, pem) = Key::with_pem(algorithm, KeySource::Shared, BEYOND + keys.len())?;
+        keys.insert(client.to_owned(), key);
+        Ok(pem)
     }
 
     /// Down: connections are cut and the port refuses new ones. Up again: the same port, the same keys.

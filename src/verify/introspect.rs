@@ -4,7 +4,9 @@
 //! What goes wrong here is never the caller's fault: 503, not 401 (contract section 4).
 
 mod ask;
+mod assertion;
 mod flights;
+mod reread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis::demo::issuer::{Endpoint, Fault, Issuer, IssuerOptions};
 
-use crate::support::{Answer, Gateway, Origin, Setup, eventually, get};
+use crate::support::{Answer, Gateway, Origin, Scratch, Setup, eventually, get};
 
 const READER: &str = "eazybank-accounts-reader-cc";
 const LIGHT: &str = "eazybank-lightweight-cc";
@@ -30,14 +30,18 @@ impl World {
     /// `name` tells the tests' secret files apart.
     fn with(name: &str, secret: &str, more: &str, issuer_more: &str) -> Self {
         let issuer = Issuer::start_blocking(IssuerOptions::default()).expect("an issuer");
-        let origin = Origin::start();
         let file = format!("{}/introspection-{name}", env!("CARGO_TARGET_TMPDIR"));
         std::fs::write(&file, format!("{secret}\n")).expect("a secret file");
+        let credentials = format!("client_secret: '${{file:{file}}}', {more}");
+        Self::of(issuer, &credentials, issuer_more)
+    }
+
+    fn of(issuer: Issuer, credentials: &str, issuer_more: &str) -> Self {
+        let origin = Origin::start();
         let gateway = Setup::new(&issuer, origin.address())
             .issuers(format!(
                 "{{ keycloak: {{ issuer: '{}', audience: [eazybank-gateway], {issuer_more}
-                   introspection: {{ client_id: eazybank-gateway, client_secret: '${{file:{file}}}',
-                     timeout: 1s, {more} }} }} }}",
+                   introspection: {{ client_id: eazybank-gateway, timeout: 1s, {credentials} }} }} }}",
                 issuer.url()
             ))
             .routes(ROUTES)
@@ -264,6 +268,51 @@ fn a_wrong_secret_is_our_fault_and_a_new_file_heals_it() {
     eventually("the new secret is read", || {
         world.get("/accounts", &token).status == 200
     });
+}
+
+/// RFC 7523: no secret is shared, and each assertion is good for one question.
+#[test]
+fn a_key_proves_the_gateway_and_a_new_file_replaces_it() {
+    for algorithm in ["RS256", "ES256", "ES384", "EdDSA"] {
+        let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
+        let files = Scratch::new();
+        let key = issuer.give_key("eazybank-gateway", algorithm).unwrap();
+        let file = files.file("gateway.pem", &key);
+        let credentials = format!(
+            "auth: private_key_jwt, private_key: '${{file:{file}}}', breaker: {{ failures: 100 }}"
+        );
+        let world = World::of(issuer, &credentials, "");
+        for _ in 0..2 {
+            let token = world.issuer.opaque(READER, SCOPES);
+            assert_eq!(world.get("/accounts", &token).status, 200, "{algorithm}");
+        }
+        // The issuer has another key now: that is nobody's fault but ours.
+        let key = world
+            .issuer
+            .give_key("eazybank-gateway", algorithm)
+            .unwrap();
+        let token = world.issuer.opaque(READER, SCOPES);
+        unavailable(&world.get("/accounts", &token));
+        files.write("gateway.pem", key);
+        eventually("the new key is read", || {
+            world.get("/accounts", &token).status == 200
+        });
+        world.sent("active", 3.0);
+        world.sent("inactive", 0.0);
+    }
+}
+
+#[test]
+fn a_kid_that_the_issuer_does_not_know_is_our_fault() {
+    let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
+    let files = Scratch::new();
+    let key = issuer.give_key("eazybank-gateway", "ES256").unwrap();
+    let file = files.file("gateway.pem", &key);
+    let credentials =
+        format!("auth: private_key_jwt, private_key: '${{file:{file}}}', kid: nobody");
+    let world = World::of(issuer, &credentials, "");
+    unavailable(&world.get("/accounts", &world.issuer.opaque(READER, SCOPES)));
+    world.sent("failed", 1.0);
 }
 
 #[test]

@@ -56,8 +56,7 @@ impl World {
         let mut introspection = IntrospectionPlan {
             endpoint: EndpointFrom::Discovery(embedded.endpoint(Endpoint::Discovery)),
             client_id: "eazybank-gateway".to_owned(),
-            client_secret: Secret::from_value("demo-only-gateway"),
-            auth: ClientAuth::Basic,
+            auth: ClientAuth::Basic(Secret::from_value("demo-only-gateway")),
             when: AskWhen {
                 opaque: true,
                 lightweight: true,

@@ -1,0 +1,153 @@
+//! A secret that may stand in a file, and is read again when the file changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use crate::clock::Clock;
+use crate::config::secret::Secret;
+
+/// How often the file is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// `T` is what the text is good for: the text itself, or a key.
+pub(super) struct Reread<T> {
+    clock: Clock,
+    /// What to call it in the log.
+    name: String,
+    read: fn(&str) -> Result<T, String>,
+    file: Option<PathBuf>,
+    state: Mutex<Known<T>>,
+}
+
+struct Known<T> {
+    value: T,
+    /// When and how large the file was when it was read.
+    seen: Option<Seen>,
+    looked: Option<Duration>,
+}
+
+type Seen = (SystemTime, u64);
+
+impl<T: Clone> Reread<T> {
+    /// Fails if the text is good for nothing.
+    pub(super) fn new(
+        secret: &Secret,
+        name: String,
+        read: fn(&str) -> Result<T, String>,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let value = read(secret.expose()).map_err(|fault| format!("{name}: {fault}"))?;
+        Ok(Reread {
+            clock,
+            name,
+            read,
+            file: secret.file().cloned(),
+            state: Mutex::new(Known {
+                value,
+                seen: None,
+                looked: None,
+            }),
+        })
+    }
+
+    /// The last good value when the file cannot be read, or holds what is good for nothing.
+    pub(super) async fn current(&self) -> T {
+        let Some(path) = &self.file else {
+            return self.known().value.clone();
+        };
+        let now = self.clock.monotonic();
+        let seen = {
+            let mut known = self.known();
+            let fresh = known
+                .looked
+                .is_some_and(|at| now.saturating_sub(at) < LOOK_AGAIN);
+            if fresh {
+                return known.value.clone();
+            }
+            known.looked = Some(now);
+            known.seen
+        };
+        let path = path.clone();
+        let changed = tokio::task::spawn_blocking(move || changed(&path, seen)).await;
+        let read = match changed {
+            Ok(Some((text, seen))) => Some(((self.read)(&text), seen)),
+            _ => None,
+        };
+        let mut known = self.known();
+        if let Some((read, seen)) = read {
+            known.seen = Some(seen);
+            match read {
+                Ok(value) => known.value = value,
+                Err(fault) => log::warn!("{}: {fault}; the last good one stays", self.name),
+            }
+        }
+        known.value.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known<T>> {
+        // Each holder makes a few assignments that cannot panic.
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// The file's text without its line end, if it is another file than the one that was seen.
+fn changed(path: &Path, seen: Option<Seen>) -> Option<(String, Seen)> {
+    let meta = std::fs::metadata(path).ok()?;
+    let now = (meta.modified().ok()?, meta.len());
+    if seen == Some(now) {
+        return None;
+    }
+    let text = std::fs::read_to_string(path).ok()?;
+    let value = text.strip_suffix('\n').unwrap_or(&text);
+    let value = value.strip_suffix('\r').unwrap_or(value);
+    (!value.is_empty()).then(|| (value.to_owned(), now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_bang(text: &str) -> Result<String, String> {
+        match text.contains('!') {
+            true => Err("no good".to_owned()),
+            false => Ok(text.to_owned()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_file_is_read_again_at_most_once_a_second() {
+        let directory =
+            std::env::temp_dir().join(format!("portcullis-reread-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let file = directory.join("secret");
+        std::fs::write(&file, "one\n").expect("written");
+        let clock = Clock::manual(1_790_000_000);
+        let secret = Secret::from_file("one", file.clone());
+        let secret = Reread::new(&secret, "it".to_owned(), no_bang, clock.clone());
+        let secret = secret.expect("a good secret");
+        assert_eq!(secret.current().await, "one");
+        std::fs::write(&file, "second\n").expect("written");
+        assert_eq!(secret.current().await, "one");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "second");
+        // What cannot be read or used leaves the last one.
+        std::fs::write(&file, "worse!\n").expect("written");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "second");
+        std::fs::write(&file, "better\n").expect("written");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "better");
+        std::fs::remove_dir_all(&directory).expect("removed");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "better");
+    }
+
+    #[test]
+    fn a_secret_that_is_no_good_at_the_start_is_an_error() {
+        let clock = Clock::manual(1_790_000_000);
+        let secret = Secret::from_value("worse!");
+        let fault = Reread::new(&secret, "its.name".to_owned(), no_bang, clock).err();
+        assert_eq!(fault, Some("its.name: no good".to_owned()));
+    }
+}
