@@ -28,6 +28,7 @@ use std::time::Duration;
 pub use crypto::install as install_crypto;
 pub use fault::{Fault, Refusal, Unjudged};
 pub use jwk::HeldKey;
+pub use keys::KeysState;
 pub use principal::Principal;
 pub use verdict::{Source, Verdict, Wanted};
 
@@ -306,12 +307,18 @@ impl Verifier {
         (Some(issuer.id), ask(asker, issuer, question, wanted).await)
     }
 
-    /// Per issuer, what `/readyz` says about its keys: `Ok(keys)` or why not.
-    pub fn readiness(&self) -> Vec<(Arc<str>, Result<usize, String>)> {
+    /// Per issuer, what `/readyz` says about its keys.
+    pub fn readiness(&self) -> Vec<(Arc<str>, KeysState)> {
         let issuers = self.issuers.iter();
         issuers
-            .map(|issuer| (issuer.plan.name.clone(), issuer.keys.readiness()))
+            .map(|issuer| (issuer.plan.name.clone(), issuer.keys.state_of_keys()))
             .collect()
+    }
+
+    /// Whether an issuer is not asked about tokens now because it does not answer; `None` if it never is.
+    pub fn breaker_open(&self, issuer: IssuerId) -> Option<bool> {
+        let asker = self.issuers[issuer.0].introspector.as_ref()?;
+        Some(asker.is_open())
     }
 
     /// The keys that an issuer's tokens are proved with.

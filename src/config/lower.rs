@@ -148,6 +148,31 @@ impl Context<'_> {
         }
     }
 
+    /// A file that we will make: its directory must be there unless we are offline.
+    pub(super) fn writable(&mut self, spot: &Spot<'_>, path: &Path) {
+        if self.mode == Mode::Offline {
+            return;
+        }
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let fault = if self.env.is_directory(path) {
+            Fault::unreadable(format!("{} is a directory", spot.node.shown()))
+                .hint("write the path of a file in it")
+        } else if !self.env.is_directory(directory) {
+            Fault::unreadable(format!(
+                "{} has no directory: `{}` does not exist",
+                spot.node.shown(),
+                redact(&directory.to_string_lossy())
+            ))
+            .hint("make it, writable for this user, or check with `--offline`")
+        } else {
+            return;
+        };
+        self.problem(spot, fault);
+    }
+
     /// A secret under a key, resolved. One that cannot be resolved is reported unless we are offline.
     pub(super) fn secret(&mut self, view: &View<'_>, key: &str) -> Option<Secret> {
         let spot = view.get(key)?;

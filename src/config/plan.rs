@@ -146,6 +146,8 @@ pub struct KeysPlan {
     pub cooldown: Duration,
     pub max_stale: Duration,
     pub timeout: Duration,
+    /// Where the last good keys survive a restart.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// Memory for tokens that were already proved.

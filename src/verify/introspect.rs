@@ -231,8 +231,11 @@ impl Introspector {
         }
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.flights.is_open()
+    }
+
     pub(super) fn publish(&self) {
-        let open = self.flights.is_open();
-        self.metrics.introspection_breaker(self.id, open);
+        self.metrics.introspection_breaker(self.id, self.is_open());
     }
 }

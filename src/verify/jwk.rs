@@ -161,6 +161,21 @@ impl Keys {
         held
     }
 
+    /// The names that were another key's in an older set.
+    pub(super) fn renamed(&self, old: &Keys) -> Vec<&str> {
+        let other = |(kid, slots): &(&Box<str>, &Vec<Slot>)| {
+            slots.iter().any(|slot| {
+                let was = match old.find(kid, slot.algorithm) {
+                    Found::Key(was) => was,
+                    Found::OtherAlgorithm | Found::Ambiguous | Found::Unknown => return false,
+                };
+                slot.verifier.as_ref().is_some_and(|is| !is.same_key(was))
+            })
+        };
+        let names = self.by_kid.iter().filter(other);
+        names.map(|(kid, _)| &**kid).collect()
+    }
+
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Found<'_> {
         let Some(slots) = self.by_kid.get(kid) else {
             return Found::Unknown;

@@ -10,6 +10,8 @@ mod mint;
 mod refresh;
 mod server;
 mod signatures;
+mod snapshot;
+mod stress;
 mod tls;
 mod tokens;
 mod wycheproof;
@@ -49,6 +51,7 @@ pub(super) fn issuer() -> IssuerPlan {
             cooldown: Duration::from_secs(10),
             max_stale: Duration::from_secs(24 * 3600),
             timeout: Duration::from_secs(5),
+            snapshot: None,
         },
         introspection: None,
     }

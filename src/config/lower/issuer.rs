@@ -1,5 +1,6 @@
 //! Issuers: where keys come from, and what is believed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::diagnostic::{Fault, nearest};
@@ -24,6 +25,18 @@ pub(super) fn issuers(file: &View<'_>, context: &mut Context<'_>) -> Vec<IssuerP
             ));
             context.problem(&spot, fault.hint("a token's `iss` must lead to one issuer"));
         }
+        let keys = view.block("keys");
+        let twin = plans.iter().find(|other| {
+            other.keys.snapshot.is_some() && other.keys.snapshot == plan.keys.snapshot
+        });
+        if let (Some(twin), Some(spot)) = (twin, keys.get("snapshot")) {
+            let fault = Fault::new(format!(
+                "{} is the snapshot of `{}` too",
+                spot.node.shown(),
+                twin.name
+            ));
+            context.problem(&spot, fault.hint("give each issuer a file of its own"));
+        }
         plans.push(plan);
     }
     plans
@@ -45,10 +58,10 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
         let fault = Fault::new("tokens that do not say that they are access tokens are believed");
         context.warning(&spot, fault);
     }
+    let keys_from = keys_from(view, context);
     IssuerPlan {
         name: name.into(),
         issuer: view.text("issuer").unwrap_or_default(),
-        keys_from: keys_from(view, context),
         insecure: view.flag("insecure"),
         ca: context.file(view, "ca"),
         audience: audience(view, context),
@@ -59,8 +72,9 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
             _ => Unmarked::Refuse,
         },
         leeway: leeway(view, context),
-        keys: keys(&view.block("keys"), context),
+        keys: keys(&view.block("keys"), &keys_from, context),
         introspection: introspection::issuer(view, context),
+        keys_from,
     }
 }
 
@@ -211,7 +225,7 @@ fn leeway(view: &View<'_>, context: &mut Context<'_>) -> Duration {
     leeway
 }
 
-fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
+fn keys(view: &View<'_>, from: &KeysFrom, context: &mut Context<'_>) -> KeysPlan {
     for key in ["refresh", "cooldown"] {
         if let Some(spot) = view.get(key)
             && (1..1000).contains(&view.duration(key).as_millis())
@@ -228,6 +242,7 @@ fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
         cooldown: view.duration("cooldown"),
         max_stale: view.duration("max_stale"),
         timeout: view.duration("timeout"),
+        snapshot: snapshot(view, from, context),
     };
     if plan.max_stale < plan.refresh && !plan.max_stale.is_zero() {
         let spot = view.get("max_stale").or_else(|| view.get("refresh"));
@@ -242,4 +257,25 @@ fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
         }
     }
     plan
+}
+
+/// A file that we write; what it needs is a directory.
+fn snapshot(view: &View<'_>, from: &KeysFrom, context: &mut Context<'_>) -> Option<PathBuf> {
+    let spot = view.get("snapshot")?;
+    let path = PathBuf::from(spot.text());
+    if spot.node.deferred() || path.as_os_str().is_empty() {
+        return Some(path);
+    }
+    if *from == KeysFrom::File(path.clone()) {
+        let fault = Fault::new(format!(
+            "{} is where the keys are read from",
+            spot.node.shown()
+        ));
+        context.problem(
+            &spot,
+            fault.hint("take it out: keys from a file need no snapshot"),
+        );
+    }
+    context.writable(&spot, &path);
+    Some(path)
 }

@@ -73,10 +73,9 @@ static KEYS: Block = Block {
         key(
             "snapshot",
             FILE,
-            "File from which the last good keys survive a restart.",
+            "File from which the last good keys survive a restart, `max_stale` at most. Its directory must be there and writable.",
         )
-        .absent("off")
-        .later(),
+        .absent("off"),
     ],
     misplaced: &[],
 };

@@ -24,6 +24,10 @@ impl AdminState for Fake {
                 name: "keycloak".to_owned(),
                 ready,
                 keys: usize::from(ready),
+                keys_age_seconds: ready.then_some(7),
+                from_snapshot: false,
+                introspection_breaker: None,
+                warning: None,
                 reason: (!ready).then(|| "no keys were fetched yet".to_owned()),
             }],
             upstreams: vec![UpstreamReadiness {
