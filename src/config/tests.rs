@@ -23,7 +23,9 @@ impl Environment for Pretend {
     }
 
     fn is_directory(&self, path: &Path) -> bool {
-        ["/var/lib/portcullis", "/etc/portcullis", "."].map(Path::new).contains(&path)
+        ["/var/lib/portcullis", "/etc/portcullis", "."]
+            .map(Path::new)
+            .contains(&path)
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct KeySet {
     number: u64,
 }
 
+type OldSet = Option<Arc<KeySet>>;
+
 impl KeySet {
     fn age(&self, now: Duration) -> Duration {
         now.saturating_sub(self.since).saturating_add(self.born)
@@ -337,12 +339,7 @@ impl KeyStore {
     }
 
     /// Makes this the current set; it and the one before.
-    fn put(
-        &self,
-        keys: Keys,
-        born: Duration,
-        from_snapshot: bool,
-    ) -> (Arc<KeySet>, Option<Arc<KeySet>>) {
+    fn put(&self, keys: Keys, born: Duration, from_snapshot: bool) -> (Arc<KeySet>, OldSet) {
         let set = Arc::new(KeySet {
             keys,
             since: self.clock.monotonic(),

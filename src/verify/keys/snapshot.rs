@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::json;
 use crate::clock::Clock;
 use crate::config::plan::{IssuerId, IssuerPlan};
 use crate::observe::metrics::{Kept, Metrics};
@@ -91,7 +90,7 @@ impl Snapshot {
             Err(error) => return Err(error.to_string()),
         };
         let broken = || "it is broken".to_owned();
-        let file = json::object(&bytes).ok_or_else(broken)?;
+        let file: Value = serde_json::from_slice(&bytes).map_err(|_| broken())?;
         if file.get("version") != Some(&json!(1)) {
             return Err("another version wrote it".to_owned());
         }
