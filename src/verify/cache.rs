@@ -17,6 +17,7 @@ use super::crypto::RingVerifier;
 use super::grants::heap;
 use super::keys::KeyStore;
 use super::principal::Principal;
+use crate::clock::Clock;
 
 /// Of the whole token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +55,23 @@ pub(super) struct Times {
     pub(super) dead_at: u64,
     /// By the monotonic clock; for an answer, when the question was sent.
     pub(super) proved_at: Duration,
+    /// `dead_at` by the monotonic clock: a wall clock that is set back does not revive a proof.
+    dies_at: Duration,
+}
+
+impl Times {
+    /// `at` is when it was proved.
+    pub(super) fn new(begins: u64, expires: u64, leeway: Duration, at: Now) -> Self {
+        let leeway = leeway.as_secs();
+        let dead_at = expires.saturating_add(leeway);
+        let left = Duration::from_secs(dead_at.saturating_sub(at.unix));
+        Times {
+            born_at: begins.saturating_sub(leeway),
+            dead_at,
+            proved_at: at.monotonic,
+            dies_at: at.monotonic.saturating_add(left),
+        }
+    }
 }
 
 /// What a token can be revoked by, beside what its principal says.
@@ -96,6 +114,7 @@ impl Proved {
     pub(super) fn holds(&self, keys: &KeyStore, max_age: Duration, now: Now) -> bool {
         let times = &self.times;
         now.unix < times.dead_at
+            && now.monotonic < times.dies_at
             && now.unix >= times.born_at
             && now.monotonic.saturating_sub(times.proved_at) < max_age
             && self
@@ -110,6 +129,15 @@ impl Proved {
 pub(super) struct Now {
     pub(super) unix: u64,
     pub(super) monotonic: Duration,
+}
+
+impl Now {
+    pub(super) fn of(clock: &Clock) -> Self {
+        Now {
+            unix: clock.unix(),
+            monotonic: clock.monotonic(),
+        }
+    }
 }
 
 /// Bounded in bytes.
@@ -158,6 +186,11 @@ impl Proofs {
 
     pub(super) fn put(&self, hash: TokenHash, proved: Arc<Proved>) {
         self.cache.insert(hash, proved);
+    }
+
+    /// What was proved is no longer so.
+    pub(super) fn forget(&self, hash: &TokenHash) {
+        self.cache.remove(hash);
     }
 
     pub(super) fn max_age(&self) -> Duration {
