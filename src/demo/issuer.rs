@@ -183,6 +183,11 @@ impl Issuer {
         self.state.keys_mut().rotate(algorithm)
     }
 
+    /// Set up anew: the keys for `algorithm` are others, under the same ids.
+    pub fn set_up_anew(&self, algorithm: &str) -> io::Result<()> {
+        self.state.keys_mut().renew(algorithm)
+    }
+
     /// Takes a key out of the key set and its tokens out of service. False if there is no such key.
     pub fn disable(&self, kid: &str) -> bool {
         self.set_key_state(kid, KeyState::Disabled)

@@ -78,6 +78,11 @@ impl Key {
         Key::generate(algorithm, KeySource::Shared, BEYOND)
     }
 
+    pub(super) fn named(self, kid: &str) -> Key {
+        let kid = kid.to_owned();
+        Key { kid, ..self }
+    }
+
     pub fn kid(&self) -> &str {
         &self.kid
     }
