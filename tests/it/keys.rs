@@ -1,4 +1,4 @@
-//! The life of an issuer's keys, end to end: rotation, cool-down, withdrawal, and an issuer that fails in every way.
+//! The life of an issuer's keys, end to end: cool-down, where they come from, and which of them verifies what.
 
 use std::time::Duration;
 
@@ -121,6 +121,54 @@ fn keys_are_read_from_a_file_and_read_again() {
     assert_eq!(ask(&gateway, &rotated), 200);
     assert_eq!(issuer.requests(Endpoint::Certs), 0);
     assert_eq!(issuer.requests(Endpoint::Discovery), 0);
+}
+
+#[test]
+fn a_restart_during_an_outage_serves_from_the_snapshot() {
+    let (issuer, origin, files) = (issuer(), Origin::start(), Scratch::new());
+    let path = files.path("keys.json");
+    let keeping = format!(", keys: {{ snapshot: '{}' }}", path.display());
+    let setup = Setup::new(&issuer, origin.address()).issuers(trusted(&issuer, &keeping));
+    let first = setup.clone().start();
+    eventually("the keys are kept", || path.exists());
+    let written = "portcullis_jwks_snapshots_total{issuer=\"keycloak\",outcome=\"ok\"}";
+    first.counts(written, 1.0);
+    drop(first);
+    issuer.set_down(true).unwrap();
+    // It is ready, though nobody has answered it.
+    let gateway = setup.clone().start();
+    assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200);
+    assert_eq!(ask(&gateway, &of_nobody(&issuer, 1)), 503);
+    assert_eq!(
+        ask(
+            &gateway,
+            &signed(&issuer, Signer::Foreign("RS256".to_owned()))
+        ),
+        401
+    );
+    let state = || get(gateway.admin(), "/readyz", None).json()["issuers"][0].clone();
+    assert_eq!(state()["from_snapshot"], true);
+    let warning = state()["warning"].to_string();
+    assert!(warning.contains("from a snapshot"), "{warning}");
+    let from_snapshot = "portcullis_jwks_from_snapshot{issuer=\"keycloak\"}";
+    gateway.counts(from_snapshot, 1.0);
+    // Rotated meanwhile, and back: it has not been forgotten for minutes.
+    issuer.rotate("RS256").unwrap();
+    issuer.set_down(false).unwrap();
+    eventually("the issuer is asked again", || {
+        ask(&gateway, &issuer.token(READER, &[])) == 200
+    });
+    gateway.counts(from_snapshot, 0.0);
+    assert_eq!(state()["from_snapshot"], false);
+    assert!(state()["warning"].is_null());
+    gateway.counts(written, 1.0);
+    drop(gateway);
+    // What is broken is as if it were not there.
+    issuer.set_down(true).unwrap();
+    files.write("keys.json", "<html>");
+    let gateway = setup.start_unready();
+    assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 503);
+    assert_eq!(get(gateway.admin(), "/readyz", None).status, 503);
 }
 
 #[test]
