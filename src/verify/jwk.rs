@@ -163,17 +163,17 @@ impl Keys {
 
     /// The names that were another key's in an older set.
     pub(super) fn renamed(&self, old: &Keys) -> Vec<&str> {
-        let other = |(kid, slots): &(&Box<str>, &Vec<Slot>)| {
-            slots.iter().any(|slot| {
-                let was = match old.find(kid, slot.algorithm) {
-                    Found::Key(was) => was,
-                    Found::OtherAlgorithm | Found::Ambiguous | Found::Unknown => return false,
-                };
-                slot.verifier.as_ref().is_some_and(|is| !is.same_key(was))
-            })
+        let other = |kid: &str, slot: &Slot| match (&slot.verifier, old.find(kid, slot.algorithm)) {
+            (Some(is), Found::Key(was)) => !is.same_key(was),
+            _ => false,
         };
-        let names = self.by_kid.iter().filter(other);
-        names.map(|(kid, _)| &**kid).collect()
+        let mut names = Vec::new();
+        for (kid, slots) in &self.by_kid {
+            if slots.iter().any(|slot| other(kid, slot)) {
+                names.push(&**kid);
+            }
+        }
+        names
     }
 
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Found<'_> {
