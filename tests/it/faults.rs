@@ -62,9 +62,9 @@ impl Rig {
         let gateway = Setup::new(&faulty.issuer, origin.address())
             .clock(clock.clone())
             .issuers(format!(
-                "{{ keycloak: {{ issuer: '{}', audience: [eazybank-gateway], keys: {{ timeout: 1s }}, {}
+                "{{ keycloak: {{ issuer: '{}', audience: [eazybank-gateway], keys: {{ timeout: 1500ms }}, {}
                    introspection: {{ client_id: eazybank-gateway, client_secret: '${{file:{secret}}}',
-                     timeout: 1s, {} }} }} }}",
+                     timeout: 1500ms, {} }} }} }}",
                 faulty.url(),
                 wish.issuer,
                 match wish.introspection.as_str() {
