@@ -98,6 +98,18 @@ impl Life {
         self.script.asked.lock().expect("asked").len()
     }
 
+    /// A fetch of the background that waits to be let go.
+    pub(super) async fn under_way(self: &Arc<Self>) -> tokio::task::JoinHandle<bool> {
+        let before = self.asked();
+        self.close_gate();
+        let life = self.clone();
+        let background = tokio::spawn(async move { life.refresh().await });
+        while self.asked() == before {
+            tokio::task::yield_now().await;
+        }
+        background
+    }
+
     pub(super) fn close_gate(&self) {
         self.script.gate.forget_permits(usize::MAX >> 4);
     }
@@ -243,15 +255,8 @@ async fn a_background_fetch_starts_no_cool_down_and_is_not_the_last_word() {
         set(&["k1", "k2"]),
     ]));
     life.refresh().await;
-    life.close_gate();
     // One began before the key was published; the token that meets it must not pay for that.
-    let background = tokio::spawn({
-        let life = life.clone();
-        async move { life.refresh().await }
-    });
-    while life.asked() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let background = life.under_way().await;
     let waiter = tokio::spawn({
         let life = life.clone();
         async move { life.prove(&token("k2")).await }

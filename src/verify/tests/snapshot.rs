@@ -25,6 +25,18 @@ fn keeping(path: &std::path::Path) -> IssuerPlan {
     plan
 }
 
+/// A process that has fetched `k1` and kept it: its directory, its file, its plan and itself.
+async fn kept(name: &str) -> (PathBuf, PathBuf, IssuerPlan, Life) {
+    let directory = directory(name);
+    let path = directory.join("keys.json");
+    let plan = keeping(&path);
+    let life = restarted(&plan, 0, vec![set(&["k1"])]);
+    assert_eq!(life.prove(&token("k1")).await, Err(NO_KEYS), "no file yet");
+    life.refresh().await;
+    written(&life, 1).await;
+    (directory, path, plan, life)
+}
+
 /// A new process after so many seconds.
 fn restarted(plan: &IssuerPlan, after: u64, answers: Vec<Answer>) -> Life {
     Life::at(plan.clone(), NOW + after, answers)
@@ -51,13 +63,7 @@ fn content(path: &std::path::Path) -> Value {
 
 #[tokio::test]
 async fn a_restart_during_an_outage_serves_and_says_so() {
-    let directory = directory("snapshot-restart");
-    let path = directory.join("keys.json");
-    let plan = keeping(&path);
-    let life = restarted(&plan, 0, vec![set(&["k1"])]);
-    assert_eq!(life.prove(&token("k1")).await, Err(NO_KEYS), "no file yet");
-    life.refresh().await;
-    written(&life, 1).await;
+    let (directory, path, plan, _) = kept("snapshot-restart").await;
     let mode = std::fs::metadata(&path).expect("the file").permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
     let names: Vec<_> = std::fs::read_dir(&directory).expect("it").collect();
@@ -91,12 +97,7 @@ async fn a_restart_during_an_outage_serves_and_says_so() {
 
 #[tokio::test]
 async fn a_snapshot_never_outlives_max_stale() {
-    let directory = directory("snapshot-age");
-    let path = directory.join("keys.json");
-    let plan = keeping(&path);
-    let life = restarted(&plan, 0, vec![set(&["k1"])]);
-    life.refresh().await;
-    written(&life, 1).await;
+    let (_, _, plan, _) = kept("snapshot-age").await;
     // 24 hours, however many processes they are spread over.
     let life = restarted(&plan, 24 * 3600 - 1, vec![down()]);
     assert_eq!(life.prove(&token("k1")).await, Ok(()));
@@ -111,12 +112,7 @@ async fn a_snapshot_never_outlives_max_stale() {
 
 #[tokio::test]
 async fn an_unchanged_set_is_written_only_to_keep_its_age_true() {
-    let directory = directory("snapshot-often");
-    let path = directory.join("keys.json");
-    let plan = keeping(&path);
-    let life = restarted(&plan, 0, vec![set(&["k1"])]);
-    life.refresh().await;
-    written(&life, 1).await;
+    let (_, path, plan, life) = kept("snapshot-often").await;
     life.clock.advance(seconds(3599));
     life.refresh().await;
     life.clock.advance(seconds(1));
@@ -141,12 +137,7 @@ async fn an_unchanged_set_is_written_only_to_keep_its_age_true() {
 
 #[tokio::test]
 async fn what_cannot_be_trusted_is_as_if_it_were_not_there() {
-    let directory = directory("snapshot-bad");
-    let path = directory.join("keys.json");
-    let plan = keeping(&path);
-    let life = restarted(&plan, 0, vec![set(&["k1"])]);
-    life.refresh().await;
-    written(&life, 1).await;
+    let (_, path, plan, _) = kept("snapshot-bad").await;
     let good = content(&path);
     let with = |name: &str, value: Value| {
         let mut file = good.clone();

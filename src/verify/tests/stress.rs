@@ -156,15 +156,8 @@ async fn only_the_first_doubt_waits() {
 async fn a_doubt_that_meets_an_older_fetch_asks_once_more() {
     let life = Arc::new(Life::new(vec![set(&["k1"]), set(&["k1"]), new_set("k1")]));
     life.refresh().await;
-    life.close_gate();
     // It began before the issuer was set up anew.
-    let background = tokio::spawn({
-        let life = life.clone();
-        async move { life.refresh().await }
-    });
-    while life.asked() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let background = life.under_way().await;
     let doubt = tokio::spawn({
         let life = life.clone();
         async move { life.prove(&new_token("k1")).await }

@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use portcullis::clock::Clock;
 use portcullis::demo::issuer::{Endpoint, Issuer, IssuerOptions};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
@@ -104,7 +102,7 @@ impl Faulty {
             base,
             ills: Mutex::default(),
             requests: Mutex::default(),
-            tls: pair.map(|pair| RwLock::new(config(pair))),
+            tls: pair.map(|pair| RwLock::new(pair.server())),
         });
         let serving = shared.clone();
         std::thread::spawn(move || {
@@ -132,26 +130,13 @@ impl Faulty {
     /// From the next connection on.
     pub fn present(&self, pair: &Pair) {
         let tls = self.shared.tls.as_ref().unwrap();
-        *tls.write().unwrap() = config(pair);
+        *tls.write().unwrap() = pair.server();
     }
 
     pub fn requests(&self, endpoint: Endpoint) -> usize {
         let requests = self.shared.requests.lock().unwrap();
         requests.iter().filter(|e| **e == endpoint).count()
     }
-}
-
-fn config(pair: &Pair) -> Arc<ServerConfig> {
-    let chain = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![chain], key)
-        .unwrap();
-    Arc::new(config)
 }
 
 impl Shared {
