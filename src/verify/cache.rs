@@ -61,6 +61,7 @@ pub(super) struct Times {
 pub(super) struct Named {
     pub(super) token_id: Option<Box<str>>,
     pub(super) session: Option<Box<str>>,
+    #[expect(dead_code, reason = "revocations will read it")]
     pub(super) issued_at: Option<u64>,
 }
 

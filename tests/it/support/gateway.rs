@@ -142,6 +142,7 @@ impl Gateway {
         let surroundings = Surroundings {
             clock,
             access_log: Box::new(Shared(log.clone())),
+            alone: false,
         };
         let bound = server::bind(plan, surroundings).unwrap();
         let (addresses, admin) = (bound.addresses(), bound.admin_address());
