@@ -16,6 +16,7 @@ mod jwk;
 mod jws;
 mod keys;
 pub mod principal;
+pub mod revoked;
 mod weak;
 mod verdict;
 
