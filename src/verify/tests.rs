@@ -51,6 +51,8 @@ pub(super) fn issuer() -> IssuerPlan {
             max_stale: Duration::from_secs(24 * 3600),
             timeout: Duration::from_secs(5),
         },
+        not_before: None,
+        logout_clients: Vec::new(),
         introspection: None,
     }
 }
@@ -87,6 +89,10 @@ pub(super) fn plan(issuers: Vec<IssuerPlan>) -> Plan {
         token_cache: crate::config::plan::TokenCachePlan {
             max_bytes: 32 * 1024 * 1024,
             max_age: Duration::from_secs(300),
+        },
+        revocations: crate::config::plan::RevocationsPlan {
+            file: None,
+            max: 100_000,
         },
         upstreams: Vec::new(),
         routes: Vec::new(),
