@@ -45,12 +45,14 @@ use self::grants::{Forwarded, Granted};
 use self::introspect::{Introspector, Question};
 use self::jws::Compact;
 use self::keys::KeyStore;
+use self::revoked::{Facts, Revocations};
 
 /// Judges tokens. It counts key fetches and introspections; counting verdicts is the caller's, who knows them all.
 pub struct Verifier {
     issuers: Vec<Trusted>,
     /// Proofs by signature.
     proofs: Proofs,
+    revocations: Arc<Revocations>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -101,11 +103,13 @@ impl Verifier {
                 granted,
             })
         });
+        let issuers = issuers.collect::<Result<_, String>>()?;
         let cache = &plan.token_cache;
         let evictions = Some(metrics.token_cache_evictions());
         Ok(Verifier {
-            issuers: issuers.collect::<Result<_, String>>()?,
+            issuers,
             proofs: Proofs::new(cache.max_bytes, cache.max_age, evictions),
+            revocations: Revocations::of(plan, clock.clone())?,
             clock,
             metrics,
         })
@@ -119,7 +123,7 @@ impl Verifier {
             return Verdict {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
-                outcome: Ok(proved.principal.clone()),
+                outcome: self.unrevoked(&proved),
             };
         }
         let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
@@ -130,7 +134,15 @@ impl Verifier {
         Verdict {
             issuer,
             source,
-            outcome: outcome.map(|proved| proved.principal.clone()),
+            outcome: outcome.and_then(|proved| self.unrevoked(&proved)),
+        }
+    }
+
+    /// The last look at every proof, however it was had.
+    fn unrevoked(&self, proved: &Proved) -> Result<Principal, Fault> {
+        match proved.is_clear(&self.revocations) {
+            true => Ok(proved.principal.clone()),
+            false => Err(Refusal::Revoked.into()),
         }
     }
 
@@ -209,11 +221,29 @@ impl Verifier {
             // The configuration gives such a route no such issuer; another issuer's token is not for the route.
             return (Source::Local, Err(Refusal::Issuer.into()));
         };
+        let subject = claims.subject();
+        // What is revoked here need not be asked about; what it says was not proved, but refusing it is safe.
+        let facts = Facts {
+            issuer: &issuer.plan.name,
+            jti: claims.token_id(),
+            sub: subject,
+            sid: claims.session(),
+            client: claims.client().unwrap_or_default(),
+            kid: signed_by.as_ref().map(|key| key.kid()),
+            issued_at: claims.issued_at(),
+        };
+        if self.revocations.revoked(&facts) {
+            return (Source::Local, Err(Refusal::Revoked.into()));
+        }
         let question = Question {
             hash,
             token: raw.expose().into(),
             marked: token.header.marks_access_token(),
             expires: claims.expires(),
+            named: Named {
+                subject: subject.map(Box::from),
+                ..Named::of(claims)
+            },
             signed_by,
         };
         ask(asker, issuer, question, wanted).await
@@ -302,6 +332,7 @@ impl Verifier {
             token: token.expose().into(),
             marked: false,
             expires: None,
+            named: Named::default(),
             signed_by: None,
         };
         (Some(issuer.id), ask(asker, issuer, question, wanted).await)
@@ -330,6 +361,11 @@ impl Verifier {
         }
         let cache = &self.proofs;
         self.metrics.token_cache(cache.entries(), cache.bytes());
+    }
+
+    /// What is refused before its time.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
     }
 
     /// Keeps one issuer's keys fresh until dropped; run by a background service for each issuer.

@@ -19,6 +19,7 @@ pub use sets::NotBefore;
 use self::journal::{Journal, Record};
 use self::sets::Sets;
 use crate::clock::Clock;
+use crate::config::plan::{Plan, RevocationsPlan};
 
 /// How many ended entries are taken out at a time.
 const PURGE: usize = 1000;
@@ -60,8 +61,17 @@ pub struct Revocations {
 
 impl Revocations {
     /// Reads the file, if there is one. What cannot be read is an error: starting without it would let through what was
-    /// revoked. `polled` says of which issuers' not-before the realm document is looked at.
-    pub fn open(
+    /// revoked.
+    pub(super) fn of(plan: &Plan, clock: Clock) -> Result<Arc<Self>, String> {
+        let RevocationsPlan { file, max } = &plan.revocations;
+        Self::open(file.as_deref(), *max, clock, |name| {
+            let mut issuers = plan.issuers.iter();
+            issuers.any(|issuer| *issuer.name == *name && issuer.not_before.is_some())
+        })
+    }
+
+    /// `polled` says of which issuers' not-before the realm document is looked at.
+    pub(super) fn open(
         file: Option<&Path>,
         max: usize,
         clock: Clock,
@@ -90,7 +100,8 @@ impl Revocations {
             journal = Some(unwritten.write(&records(&sets))?);
         }
         Ok(Arc::new(Revocations {
-            epoch: AtomicU64::new(0),
+            // Not 0, which a proof that was never looked up has.
+            epoch: AtomicU64::new(1),
             sets: RwLock::new(sets),
             journal: Mutex::new(journal),
             max,

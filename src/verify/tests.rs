@@ -8,6 +8,7 @@ mod jwk;
 mod keys;
 mod mint;
 mod refresh;
+mod revocation;
 mod revoked;
 mod server;
 mod signatures;
