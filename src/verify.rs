@@ -10,11 +10,14 @@ mod crypto;
 pub mod fault;
 mod fetch;
 mod grants;
+mod inbox;
 mod introspect;
 mod json;
 mod jwk;
 mod jws;
 mod keys;
+mod not_before;
+mod operate;
 pub mod principal;
 pub mod revoked;
 mod weak;
@@ -28,7 +31,9 @@ use std::time::Duration;
 
 pub use crypto::install as install_crypto;
 pub use fault::{Fault, Refusal, Unjudged};
+pub use inbox::{Flaw, Unheard};
 pub use jwk::HeldKey;
+pub use operate::HeldNotBefore;
 pub use principal::Principal;
 pub use verdict::{Source, Verdict, Wanted};
 
@@ -42,9 +47,11 @@ use self::claims::Claims;
 use self::crypto::RingVerifier;
 use self::fetch::KeySource;
 use self::grants::{Forwarded, Granted};
+use self::inbox::Inbox;
 use self::introspect::{Introspector, Question};
 use self::jws::Compact;
 use self::keys::KeyStore;
+use self::not_before::Watch;
 use self::revoked::{Facts, Revocations};
 
 /// Judges tokens. It counts key fetches and introspections; counting verdicts is the caller's, who knows them all.
@@ -64,6 +71,8 @@ struct Trusted {
     keys: Arc<KeyStore>,
     granted: Arc<Granted>,
     introspector: Option<Arc<Introspector>>,
+    watch: Option<Watch>,
+    inbox: Inbox,
 }
 
 /// A proof and how it was had.
@@ -85,14 +94,25 @@ impl Verifier {
     ) -> Result<Self, String> {
         crypto::install();
         let forwarded = Forwarded::new(plan);
+        let revocations = Revocations::of(plan, clock.clone())?;
         let issuers = plan.issuers.iter().zip(sources).enumerate();
         let issuers = issuers.map(|(index, (issuer, source))| {
             let id = IssuerId(index);
             let granted = Granted::new(id, issuer, forwarded.clone());
+            let keys = KeyStore::new(id, issuer, source, clock.clone(), metrics.clone());
             Ok(Trusted {
                 id,
                 plan: issuer.clone(),
-                keys: KeyStore::new(id, issuer, source, clock.clone(), metrics.clone()),
+                watch: Watch::new(id, issuer, revocations.clone(), metrics.clone())?,
+                inbox: Inbox::new(
+                    id,
+                    issuer,
+                    keys.clone(),
+                    revocations.clone(),
+                    clock.clone(),
+                    metrics.clone(),
+                ),
+                keys,
                 introspector: Introspector::new(
                     id,
                     issuer,
@@ -109,7 +129,7 @@ impl Verifier {
         Ok(Verifier {
             issuers,
             proofs: Proofs::new(cache.max_bytes, cache.max_age, evictions),
-            revocations: Revocations::of(plan, clock.clone())?,
+            revocations,
             clock,
             metrics,
         })
@@ -336,46 +356,6 @@ impl Verifier {
             signed_by: None,
         };
         (Some(issuer.id), ask(asker, issuer, question, wanted).await)
-    }
-
-    /// Per issuer, what `/readyz` says about its keys: `Ok(keys)` or why not.
-    pub fn readiness(&self) -> Vec<(Arc<str>, Result<usize, String>)> {
-        let issuers = self.issuers.iter();
-        issuers
-            .map(|issuer| (issuer.plan.name.clone(), issuer.keys.readiness()))
-            .collect()
-    }
-
-    /// The keys that an issuer's tokens are proved with.
-    pub fn keys(&self, issuer: IssuerId) -> Vec<HeldKey> {
-        self.issuers[issuer.0].keys.held()
-    }
-
-    /// Brings the gauges of keys, breakers and kept proofs up to date. Call it before a scrape is answered.
-    pub fn publish(&self) {
-        for issuer in &self.issuers {
-            issuer.keys.publish();
-            if let Some(asker) = &issuer.introspector {
-                asker.publish();
-            }
-        }
-        let cache = &self.proofs;
-        self.metrics.token_cache(cache.entries(), cache.bytes());
-    }
-
-    /// What is refused before its time.
-    pub fn revocations(&self) -> &Arc<Revocations> {
-        &self.revocations
-    }
-
-    /// Keeps one issuer's keys fresh until dropped; run by a background service for each issuer.
-    pub async fn keep_fresh(&self, issuer: IssuerId) {
-        self.issuers[issuer.0].keys.keep_fresh().await;
-    }
-
-    /// Fetches one issuer's keys now, past any cool-down; whether usable ones came.
-    pub async fn refresh(&self, issuer: IssuerId) -> bool {
-        self.issuers[issuer.0].keys.refresh().await
     }
 }
 

@@ -3,10 +3,12 @@
 mod cache;
 mod claims;
 mod fetch;
+mod inbox;
 mod introspect;
 mod jwk;
 mod keys;
 mod mint;
+mod not_before;
 mod refresh;
 mod revocation;
 mod revoked;
@@ -123,8 +125,12 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn new(issuers: Vec<(IssuerPlan, Vec<Value>)>) -> Self {
-        let (issuers, keys): (Vec<_>, Vec<_>) = issuers.into_iter().unzip();
-        let plan = plan(issuers);
+        let (issuers, keys) = issuers.into_iter().unzip();
+        Self::of(plan(issuers), keys).await
+    }
+
+    /// A plan, and the keys of each of its issuers.
+    pub(super) async fn of(plan: Plan, keys: Vec<Vec<Value>>) -> Self {
         let clock = Clock::manual(NOW);
         let metrics = Metrics::new(&plan).expect("metrics");
         let sources = keys
