@@ -62,7 +62,7 @@ pub struct Revocations {
 impl Revocations {
     /// Reads the file, if there is one. What cannot be read is an error: starting without it would let through what was
     /// revoked.
-    pub(super) fn of(plan: &Plan, clock: Clock) -> Result<Arc<Self>, String> {
+    pub(crate) fn of(plan: &Plan, clock: Clock) -> Result<Arc<Self>, String> {
         let RevocationsPlan { file, max } = &plan.revocations;
         Self::open(file.as_deref(), *max, clock, |name| {
             let mut issuers = plan.issuers.iter();
