@@ -150,7 +150,7 @@ fn broken(id: &RequestId) -> Answer {
 
 /// What is to be revoked, or what would make it one.
 fn read(body: &[u8], issuers: &[Arc<str>], now: u64) -> Result<Entry, String> {
-    let ask: Ask = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let ask: Ask = serde_json::from_slice(body).map_err(|error| unread(&error))?;
     let issuer = ask.issuer.unwrap_or_default();
     let issuer = issuers.iter().find(|known| ***known == *issuer);
     let issuer = issuer.ok_or_else(|| format!("`issuer` must be one of {}", issuers.join(", ")))?;
@@ -181,6 +181,20 @@ fn read(body: &[u8], issuers: &[Arc<str>], now: u64) -> Result<Entry, String> {
         origin: Origin::Admin,
         made: now,
     })
+}
+
+/// Without a word of what was sent: somebody may have pasted a token.
+fn unread(error: &serde_json::Error) -> String {
+    let what = match error.is_data() {
+        true => "another member, one twice, or one of another type",
+        false => "no JSON object",
+    };
+    format!(
+        "at line {} column {} there is {what}; it takes `issuer`, one of `jti`, `sub`, `sid`, `client` and `kid`, \
+         `until` and `reason`",
+        error.line(),
+        error.column()
+    )
 }
 
 fn until(said: Option<Value>, now: u64) -> Result<u64, String> {
@@ -232,23 +246,23 @@ mod tests {
 
         let long = "x".repeat(513);
         for (body, says) in [
-            (String::new(), "EOF"),
-            ("[]".to_owned(), "invalid"),
+            (String::new(), "no JSON object"),
+            ("[]".to_owned(), "another member"),
             (
                 r#"{"issuer":"keycloak","jti":"a","until":1790000060} x"#.to_owned(),
-                "trailing",
+                "no JSON object",
             ),
             (
                 r#"{"issuer":"keycloak","jti":"a","untl":1790000060}"#.to_owned(),
-                "unknown field `untl`",
+                "at line 1 column 37 there is another member",
             ),
             (
                 r#"{"issuer":"keycloak","jti":"a","jti":"b","until":1790000060}"#.to_owned(),
-                "duplicate field `jti`",
+                "one twice",
             ),
             (
                 r#"{"issuer":"keycloak","jti":1,"until":1790000060}"#.to_owned(),
-                "expected a string",
+                "of another type",
             ),
             (
                 r#"{"jti":"a","until":1790000060}"#.to_owned(),

@@ -201,7 +201,7 @@ async fn a_full_store_says_so() {
 async fn what_is_no_revocation_is_told_what_to_change() {
     let mut client = Client::of(Arc::default());
     for (body, says) in [
-        ("", "EOF"),
+        ("", "no JSON object"),
         (
             r#"{"issuer":"keycloak","jti":"a","sub":"b","until":1790000060}"#,
             "exactly one of",
@@ -213,7 +213,7 @@ async fn what_is_no_revocation_is_told_what_to_change() {
         (r#"{"issuer":"keycloak","jti":"a","until":1}"#, "past"),
         (
             r#"{"issuer":"keycloak","jti":"a","expires":1790000060}"#,
-            "unknown field",
+            "another member",
         ),
     ] {
         let detail = client.post("/revocations", ADMIN, body).await.problem(400);
