@@ -1,8 +1,8 @@
-//! The admin listener (contract section 7): what an orchestrator, Prometheus and a puzzled operator ask, what an issuer
-//! sends, and what an operator does in an emergency.
+//! The admin listener (contract section 7): what an orchestrator, Prometheus and a puzzled operator ask, what an
+//! issuer sends, and what an operator does in an emergency.
 //!
-//! Never on a public listener; so it may say why something is not ready, but still no secret. What changes something is
-//! proved: by the issuer's signature, or by `admin.token`.
+//! Never on a public listener; so it may say why something is not ready, but still no secret. What changes something
+//! is proved: by the issuer's signature, or by `admin.token`.
 
 mod answer;
 mod body;

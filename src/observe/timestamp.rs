@@ -1,5 +1,5 @@
-//! RFC 3339 without a date library: written in UTC with milliseconds, one fixed format needs one formula; read with any
-//! offset.
+//! RFC 3339 without a date library: written in UTC with milliseconds, one fixed format needs one formula; read with
+//! any offset.
 
 /// Appends such as `2026-11-23T16:30:00.123Z`.
 pub(super) fn write(out: &mut Vec<u8>, unix_millis: u64) {
@@ -42,7 +42,8 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
-/// Seconds since 1970 of a time such as `2026-11-23T16:30:00Z` or `2026-11-23T17:30:00.5+01:00`; a fraction is dropped.
+/// Seconds since 1970 of a time such as `2026-11-23T16:30:00Z` or `2026-11-23T17:30:00.5+01:00`; a fraction is
+/// dropped.
 pub(super) fn read(text: &str) -> Option<u64> {
     let (local, zone) = text.split_at_checked("2026-11-23T16:30:00".len())?;
     let number = |from: usize, to: usize| -> Option<u64> {

@@ -1,8 +1,8 @@
 //! Proofs that are kept: a token is known by the SHA-256 of all of it, and a hit is one digest and one look-up.
 //!
 //! Only proofs enter, so that garbage cannot push good tokens out. What was true when a token was proved is asked again
-//! on each hit: its times, and that the issuer still has the very key that signed it. That nobody revoked it is asked of
-//! every proof, kept or new, by the verifier: one that is revoked stays, so that it costs no signature and no question.
+//! on each hit: its times, and that the issuer still has the very key that signed it. That nobody revoked it the
+//! verifier asks of every proof, kept or new: one that is revoked stays, so that it costs no signature and no question.
 //! A plan has its own verifier and so its own caches: nothing that another configuration proved is ever found here.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What an issuer sends by itself: pushes of its not-before, and logouts. Anybody can send something here; a signature by
-//! the issuer's current keys is all that counts.
+//! What an issuer sends by itself: pushes of its not-before, and logouts. Anybody can send something here; a signature
+//! by the issuer's current keys is all that counts.
 //!
 //! The cheapest test comes first, as with tokens: what the message says is held against what it must say, then its
 //! signature is checked, then it has its effect, once.

@@ -31,7 +31,8 @@ impl Verifier {
         self.issuers[issuer.0].keys.held()
     }
 
-    /// Brings the gauges of keys, breakers, revocations and kept proofs up to date. Call it before a scrape is answered.
+    /// Brings the gauges of keys, breakers, revocations and kept proofs up to date. Call it before a scrape is
+    /// answered.
     pub fn publish(&self) {
         for issuer in &self.issuers {
             issuer.keys.publish();

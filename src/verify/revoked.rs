@@ -52,16 +52,16 @@ pub struct Revocations {
     epoch: AtomicU64,
     /// Held for a few look-ups or assignments.
     sets: RwLock<Sets>,
-    /// Held over a write to the disk, and by whoever changes the sets, so that both have the same order. `None` without
-    /// a file.
+    /// Held over a write to the disk, and by whoever changes the sets, so that both have the same order. `None`
+    /// without a file.
     journal: Mutex<Option<Journal>>,
     max: usize,
     clock: Clock,
 }
 
 impl Revocations {
-    /// Reads the file, if there is one. What cannot be read is an error: starting without it would let through what was
-    /// revoked.
+    /// Reads the file, if there is one. What cannot be read is an error: starting without it would let through what
+    /// was revoked.
     pub(crate) fn of(plan: &Plan, clock: Clock) -> Result<Arc<Self>, String> {
         let RevocationsPlan { file, max } = &plan.revocations;
         Self::open(file.as_deref(), *max, clock, |name| {
@@ -153,8 +153,8 @@ impl Revocations {
         Ok(new)
     }
 
-    /// Takes a revocation out; false if there is none of that name. Waits for the disk; what cannot be written stays in
-    /// force.
+    /// Takes a revocation out; false if there is none of that name. Waits for the disk; what cannot be written stays
+    /// in force.
     pub fn restore(&self, id: &Id) -> Result<bool, Unkept> {
         let mut journal = self.journal();
         let Some(entry) = self.write().remove(id) else {

@@ -1,5 +1,5 @@
-//! Tokens that are refused before their time, through the whole gateway: each way to revoke on a warm token, at its next
-//! request.
+//! Tokens that are refused before their time, through the whole gateway: each way to revoke on a warm token, at its
+//! next request.
 
 use std::net::SocketAddr;
 

@@ -37,7 +37,8 @@ pub(super) static ISSUER: Block = Block {
         .default("refuse"),
         key("leeway", Kind::Scalar(Format::DurationOrZero), "Clock difference that `exp` and `nbf` forgive, 60s at most.").default("5s"),
         key("keys", Kind::Block(&KEYS), "How the signing keys are kept."),
-        key("not_before", Kind::Block(&NOT_BEFORE), "Follows the realm's not-before; `{}` takes the defaults.").absent("off"),
+        key("not_before", Kind::Block(&NOT_BEFORE), "Follows the realm's not-before; `{}` takes the defaults.")
+            .absent("off"),
         key("logout", Kind::Block(&LOGOUT), "Back-channel logout.").absent("off"),
         key("dpop", Kind::Word(&["refuse", "allow", "require"]), "Tokens bound to a key of their client (RFC 9449).")
             .default("refuse")

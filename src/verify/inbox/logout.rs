@@ -26,8 +26,8 @@ impl Logout {
         issuer: &IssuerPlan,
         now: u64,
     ) -> Result<Self, Flaw> {
-        // Section 2.4 recommends the type and Keycloak sends it. Without it, nothing but its members would tell a logout
-        // token from an ID token.
+        // Section 2.4 recommends the type and Keycloak sends it. Without it, nothing but its members would tell it from
+        // an ID token.
         if typ != Some("logout+jwt") {
             return Err(Flaw::Type);
         }

@@ -58,8 +58,8 @@ pub struct Entry {
     pub made: u64,
 }
 
-/// The name of a revocation. It follows from what is revoked, so that every replica gives the same one and asking twice
-/// makes one entry.
+/// The name of a revocation. It follows from what is revoked, so that every replica gives the same one and asking
+/// twice makes one entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id([u8; 16]);
 
