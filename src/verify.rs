@@ -242,7 +242,7 @@ impl Verifier {
             return (Source::Local, Err(Refusal::Issuer.into()));
         };
         let subject = claims.subject();
-        // What is revoked here need not be asked about; what it says was not proved, but refusing it is safe.
+        // What is revoked need not be asked about; refusing is safe even where no signature was checked.
         let facts = Facts {
             issuer: &issuer.plan.name,
             jti: claims.token_id(),

@@ -164,7 +164,7 @@ impl Inbox {
         let id = entry.id();
         self.once(format!("logout {}", logout.jti), logout.ends, || {
             let revocations = self.revocations.clone();
-            move || revocations.revoke_also(entry).map(drop)
+            move || revocations.revoke(entry).map(drop)
         })
         .await?;
         let name = &self.issuer.name;

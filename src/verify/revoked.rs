@@ -118,39 +118,23 @@ impl Revocations {
         self.read().refuse(facts, self.clock.unix())
     }
 
-    /// Revokes; whether it is new: an entry for the same tokens is replaced. Waits for the disk.
-    pub fn revoke(&self, entry: Entry) -> Result<bool, Unkept> {
-        self.put(entry, |_, new| new)
-    }
-
-    /// Revokes, and takes nothing back that an entry for the same tokens says already. Waits for the disk.
-    pub fn revoke_also(&self, entry: Entry) -> Result<bool, Unkept> {
-        self.put(entry, |old, new| Entry {
-            until: old.until.max(new.until),
-            issued_up_to: old.issued_up_to.max(new.issued_up_to),
-            ..new
-        })
-    }
-
-    fn put(
-        &self,
-        mut entry: Entry,
-        merged: impl FnOnce(&Entry, Entry) -> Entry,
-    ) -> Result<bool, Unkept> {
+    /// Revokes; what holds now, and whether it is new. An entry for the same tokens is never shortened: who wants that
+    /// takes it out first. Waits for the disk.
+    pub fn revoke(&self, entry: Entry) -> Result<(Arc<Entry>, bool), Unkept> {
         let mut journal = self.journal();
         let (entry, new) = {
             let mut sets = self.write();
             sets.purge(self.clock.unix(), PURGE);
-            if let Some(old) = sets.get(&entry.id()) {
-                entry = merged(old, entry);
-            }
-            let entry = Arc::new(entry);
+            let entry = Arc::new(match sets.get(&entry.id()) {
+                Some(old) => old.extended(entry),
+                None => entry,
+            });
             let new = sets.put(entry.clone(), self.max);
             (entry, new.map_err(|sets::Full| Unkept::Full)?)
         };
         self.moved();
         self.note(&mut journal, || Record::Revoked(entry.written()))?;
-        Ok(new)
+        Ok((entry, new))
     }
 
     /// Takes a revocation out; false if there is none of that name. Waits for the disk; what cannot be written stays

@@ -83,11 +83,11 @@ pub(super) async fn add<S: AdminState>(
         }
     };
     let store = state.revocations().clone();
-    let (made, name, max) = (entry.clone(), entry.id(), store.max());
+    let max = store.max();
     let kept = tokio::task::spawn_blocking(move || store.revoke(entry)).await;
-    let status = match kept {
-        Ok(Ok(true)) => StatusCode::CREATED,
-        Ok(Ok(false)) => StatusCode::OK,
+    let (made, status) = match kept {
+        Ok(Ok((made, true))) => (made, StatusCode::CREATED),
+        Ok(Ok((made, false))) => (made, StatusCode::OK),
         Ok(Err(Unkept::Full)) => {
             let detail = format!(
                 "{max} revocations hold already: take some out, or raise `revocations.max`."
@@ -101,6 +101,7 @@ pub(super) async fn add<S: AdminState>(
         }
         Err(_) => return broken(id),
     };
+    let name = made.id();
     log::warn!(
         "issuer {}: {name} revokes by {} until {}",
         made.issuer,

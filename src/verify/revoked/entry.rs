@@ -85,6 +85,16 @@ impl Entry {
         Id(id)
     }
 
+    /// With whatever `other`, which is for the same tokens, has more.
+    pub(super) fn extended(&self, other: Entry) -> Self {
+        Entry {
+            until: self.until.max(other.until),
+            issued_up_to: self.issued_up_to.max(other.issued_up_to),
+            reason: other.reason.or_else(|| self.reason.clone()),
+            ..self.clone()
+        }
+    }
+
     /// As `GET /revocations` shows it and the file has it.
     pub fn written(&self) -> Written {
         let value = |kind| (self.kind == kind).then(|| self.value.to_string());

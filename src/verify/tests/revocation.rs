@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::introspect::{ASKED, CACHE, Said, World};
 use super::mint::{keycloak_claims, rsa2048};
+use super::revoked::entry;
 use super::{ISSUER, NOW, Rig};
 use crate::credential::BearerToken;
 use crate::demo::issuer::Fault as Broken;
-use crate::verify::revoked::{Entry, Kind, Origin, Revocations};
+use crate::verify::revoked::{Entry, Kind, Revocations};
 use crate::verify::{Fault, Refusal, Source, Verifier, Wanted};
 
 const LIGHT: &str = "eazybank-lightweight-cc";
@@ -23,22 +24,9 @@ async fn prove(verifier: &Verifier, token: &str) -> Said {
     (verdict.source, verdict.outcome.map(drop))
 }
 
-fn entry(kind: Kind, value: &str) -> Entry {
-    Entry {
-        issuer: "keycloak".into(),
-        kind,
-        value: value.into(),
-        until: NOW + 60,
-        issued_up_to: None,
-        reason: None,
-        origin: Origin::Admin,
-        made: NOW,
-    }
-}
-
 fn revoke(store: &Revocations, kind: Kind, value: &str) -> Entry {
     let entry = entry(kind, value);
-    assert_eq!(store.revoke(entry.clone()), Ok(true));
+    store.revoke(entry.clone()).expect("room");
     entry
 }
 

@@ -145,11 +145,18 @@ async fn a_revocation_is_made_listed_and_taken_out() {
         client.admin("GET", "/revocations").await.json(),
         json!([entry])
     );
-    // The same again, with another end: the same name.
+    // The same again, with a later end: the same name.
     let longer = r#"{"issuer":"keycloak","jti":"trrtcc:1","until":"2026-09-21T14:15:20Z"}"#;
     let again = client.post("/revocations", ADMIN, longer).await;
     assert_eq!((again.status, &again.json()["id"]), (200, &entry["id"]));
     assert_eq!(again.json()["until"], NOW + 120);
+    assert_eq!(again.json()["reason"], "lost");
+    // An earlier end shortens nothing, and the answer says so.
+    let shorter = client.post("/revocations", ADMIN, body).await;
+    assert_eq!(
+        (shorter.status, &shorter.json()["until"]),
+        (200, &json!(NOW + 120))
+    );
 
     let path = format!("/revocations/{name}");
     let gone = client.admin("DELETE", &path).await;
