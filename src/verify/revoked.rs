@@ -43,7 +43,7 @@ pub struct Facts<'a> {
 pub enum Unkept {
     /// `revocations.max` entries hold, and none of them has ended.
     Full,
-    /// The file could not be written; the text is for the log and the admin listener.
+    /// It holds in memory alone, for this reason: the file could not be written.
     Unwritten(String),
 }
 
@@ -192,20 +192,21 @@ impl Revocations {
             let old = sets.not_before(issuer);
             let mut new = old;
             change(&mut new);
+            if new == old {
+                // Not even a place for it: the issuer may be nobody's.
+                return (old, new, Ok(()));
+            }
             sets.set_not_before(issuer, new);
             (old, new)
         };
         if new.in_force() > old.in_force() {
             self.moved();
         }
-        let noted = match new == old {
-            true => Ok(()),
-            false => self.note(&mut journal, || Record::NotBefore {
-                issuer: issuer.to_string(),
-                polled: new.polled,
-                pushed: new.pushed,
-            }),
-        };
+        let noted = self.note(&mut journal, || Record::NotBefore {
+            issuer: issuer.to_string(),
+            polled: new.polled,
+            pushed: new.pushed,
+        });
         (old, new, noted)
     }
 

@@ -183,6 +183,7 @@ fn a_poll_follows_the_realm_and_a_push_only_raises() {
     assert_eq!(store.forget_push(&issuer), Ok(false));
     is(250, 0);
     assert_eq!(store.pushes(), []);
+    assert_eq!(store.forget_push(&"nobody".into()), Ok(false));
 }
 
 #[test]
