@@ -230,7 +230,7 @@ impl Bound {
             server.add_service(Prebound::new(service, address, socket));
         }
         let (socket, address) = self.admin;
-        let app = Arc::new(AdminApp::new(gateway.clone()));
+        let app = Arc::new(AdminApp::new(gateway.clone(), plan.admin.token.clone()));
         let app = GuardApp::for_admin(app, &plan.limits, gateway.metrics.clone());
         let mut admin = Service::new("admin".to_owned(), app);
         admin.threads = Some(1);

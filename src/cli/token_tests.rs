@@ -26,6 +26,8 @@ fn issuer_plan(name: &str, issuer: &str, keys_from: KeysFrom) -> IssuerPlan {
             max_stale: TIMEOUT,
             timeout: TIMEOUT,
         },
+        not_before: None,
+        logout_clients: Vec::new(),
         introspection: None,
     }
 }

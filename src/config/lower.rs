@@ -57,6 +57,7 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
         limits,
         issuers,
         token_cache: process::token_cache(&file.block("token_cache")),
+        revocations: process::revocations(&file.block("revocations")),
         upstreams,
         routes,
         access_log: file.block("access_log").flag("enabled"),

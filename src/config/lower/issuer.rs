@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::diagnostic::{Fault, nearest};
 use crate::config::format;
-use crate::config::plan::{Algorithm, IssuerPlan, KeysFrom, KeysPlan, Unmarked};
+use crate::config::plan::{Algorithm, IssuerPlan, KeysFrom, KeysPlan, NotBeforePlan, Unmarked};
 use crate::config::view::{Spot, View};
 
 use super::{Context, introspection};
@@ -60,6 +60,8 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
         },
         leeway: leeway(view, context),
         keys: keys(&view.block("keys"), context),
+        not_before: not_before(view, context),
+        logout_clients: view.block("logout").texts("clients"),
         introspection: introspection::issuer(view, context),
     }
 }
@@ -213,15 +215,7 @@ fn leeway(view: &View<'_>, context: &mut Context<'_>) -> Duration {
 
 fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
     for key in ["refresh", "cooldown"] {
-        if let Some(spot) = view.get(key)
-            && (1..1000).contains(&view.duration(key).as_millis())
-        {
-            let fault = Fault::new(format!("{} is less than 1s", spot.node.shown()));
-            context.problem(
-                &spot,
-                fault.hint("the issuer would be asked too often; write `1s` or more"),
-            );
-        }
+        seldom(view, key, context);
     }
     let plan = KeysPlan {
         refresh: view.duration("refresh"),
@@ -242,4 +236,34 @@ fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
         }
     }
     plan
+}
+
+fn not_before(issuer: &View<'_>, context: &mut Context<'_>) -> Option<NotBeforePlan> {
+    let view = issuer.block("not_before");
+    if !view.present() {
+        return None;
+    }
+    seldom(&view, "poll", context);
+    let insecure = issuer.flag("insecure");
+    let said = view.get("url").or_else(|| issuer.get("issuer"));
+    if let (Some(spot), false) = (&said, insecure) {
+        secure(spot, context);
+    }
+    Some(NotBeforePlan {
+        poll: view.duration("poll"),
+        url: said.map(|spot| spot.text()).unwrap_or_default(),
+    })
+}
+
+/// An interval at which the issuer is called.
+fn seldom(view: &View<'_>, key: &str, context: &mut Context<'_>) {
+    if let Some(spot) = view.get(key)
+        && (1..1000).contains(&view.duration(key).as_millis())
+    {
+        let fault = Fault::new(format!("{} is less than 1s", spot.node.shown()));
+        context.problem(
+            &spot,
+            fault.hint("the issuer would be asked too often; write `1s` or more"),
+        );
+    }
 }

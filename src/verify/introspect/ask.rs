@@ -1,8 +1,7 @@
 //! One question as HTTP: `POST` of a form, with the gateway's own credentials.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,12 +9,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use crate::clock::Clock;
 use crate::config::plan::{ClientAuth, EndpointFrom, IntrospectionPlan, IssuerPlan};
-use crate::config::secret::Secret;
+use crate::config::secret::Reread;
 use crate::verify::claims::Claims;
 use crate::verify::fetch::{self, FetchFault, Web};
-
-/// How often a file with a secret is looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Client {
     web: Web,
@@ -157,79 +153,6 @@ pub(super) fn is_active(body: &[u8]) -> Result<bool, String> {
         .ok_or_else(|| "`active` is not a boolean".to_owned())
 }
 
-/// A secret that may stand in a file, read again when the file changes.
-pub(super) struct Reread {
-    clock: Clock,
-    state: Mutex<Known>,
-}
-
-struct Known {
-    secret: Secret,
-    /// When and how large the file was when it was read.
-    seen: Option<(SystemTime, u64)>,
-    looked: Option<Duration>,
-}
-
-impl Reread {
-    pub(super) fn new(secret: Secret, clock: Clock) -> Self {
-        Reread {
-            clock,
-            state: Mutex::new(Known {
-                secret,
-                seen: None,
-                looked: None,
-            }),
-        }
-    }
-
-    /// The last good value when the file cannot be read.
-    pub(super) async fn current(&self) -> String {
-        let now = self.clock.monotonic();
-        let (path, seen) = {
-            let mut known = self.known();
-            let fresh = known
-                .looked
-                .is_some_and(|at| now.saturating_sub(at) < LOOK_AGAIN);
-            match known.secret.file() {
-                Some(path) if !fresh => {
-                    let path = path.clone();
-                    known.looked = Some(now);
-                    (path, known.seen)
-                }
-                _ => return known.secret.expose().to_owned(),
-            }
-        };
-        let read = {
-            let path = path.clone();
-            tokio::task::spawn_blocking(move || changed(&path, seen)).await
-        };
-        let mut known = self.known();
-        if let Ok(Some((value, seen))) = read {
-            known.secret = Secret::from_file(value, path);
-            known.seen = Some(seen);
-        }
-        known.secret.expose().to_owned()
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        // Each holder makes a few assignments that cannot panic.
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-/// The file's text without its line end, if it is another file than the one that was seen.
-fn changed(path: &Path, seen: Option<(SystemTime, u64)>) -> Option<(String, (SystemTime, u64))> {
-    let meta = std::fs::metadata(path).ok()?;
-    let now = (meta.modified().ok()?, meta.len());
-    if seen == Some(now) {
-        return None;
-    }
-    let text = std::fs::read_to_string(path).ok()?;
-    let value = text.strip_suffix('\n').unwrap_or(&text);
-    let value = value.strip_suffix('\r').unwrap_or(value);
-    (!value.is_empty()).then(|| (value.to_owned(), now))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,25 +187,5 @@ mod tests {
         ] {
             assert!(is_active(no.as_bytes()).is_err(), "{no}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_secret_file_is_read_again_at_most_once_a_second() {
-        let directory =
-            std::env::temp_dir().join(format!("portcullis-reread-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let file = directory.join("secret");
-        std::fs::write(&file, "one\n").expect("written");
-        let clock = Clock::manual(1_790_000_000);
-        let secret = Reread::new(Secret::from_file("one", file.clone()), clock.clone());
-        assert_eq!(secret.current().await, "one");
-        std::fs::write(&file, "second\n").expect("written");
-        assert_eq!(secret.current().await, "one");
-        clock.advance(LOOK_AGAIN);
-        assert_eq!(secret.current().await, "second");
-        // What cannot be read leaves the last one.
-        std::fs::remove_dir_all(&directory).expect("removed");
-        clock.advance(LOOK_AGAIN);
-        assert_eq!(secret.current().await, "second");
     }
 }
