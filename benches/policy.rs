@@ -156,6 +156,10 @@ fn plan(routes: usize) -> Plan {
             max_bytes: 1 << 20,
             max_age: second,
         },
+        revocations: portcullis::config::plan::RevocationsPlan {
+            file: None,
+            max: 100_000,
+        },
         upstreams: Vec::new(),
         routes: (0..routes).map(route).collect(),
         access_log: false,

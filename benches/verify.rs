@@ -74,11 +74,17 @@ fn plan(keys: std::path::PathBuf, cache_bytes: u64) -> Plan {
                 timeout: second,
                 snapshot: None,
             },
+            not_before: None,
+            logout_clients: Vec::new(),
             introspection: None,
         }],
         token_cache: portcullis::config::plan::TokenCachePlan {
             max_bytes: cache_bytes,
             max_age: Duration::from_secs(300),
+        },
+        revocations: portcullis::config::plan::RevocationsPlan {
+            file: None,
+            max: 100_000,
         },
         upstreams: Vec::new(),
         routes: Vec::new(),

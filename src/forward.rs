@@ -5,7 +5,8 @@ mod strip;
 
 use std::net::IpAddr;
 
-use http::{HeaderName, HeaderValue, Uri, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -13,8 +14,11 @@ pub use strip::Stripper;
 
 use crate::authorize::Permit;
 use crate::config::plan::{HeaderEdits, RoutePlan};
-use crate::request::{RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID, unescaped};
+use crate::request::{
+    RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID, X_REQUEST_ID_NAME, unescaped,
+};
 
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -28,8 +32,14 @@ pub struct Caller<'a> {
     pub trusted: &'a [IpNet],
 }
 
+/// The fields that we write beside what the caller sent.
+const OURS: usize = 12;
+
 /// Rewrites a request's head for the upstream. Runs after Pingora has dropped the fields that `Connection` names, so
 /// that the caller cannot name ours away.
+///
+/// The fields leave in lower case, or in the usual case where Pingora knows one (RFC 9110 section 5.1: names have no
+/// case). Keeping the caller's costs a second table of names for each request.
 pub fn request(
     head: &mut RequestHeader,
     stripper: &Stripper,
@@ -40,32 +50,47 @@ pub fn request(
     ids: (&RequestId, &Trace),
 ) -> pingora::Result<()> {
     let (request_id, trace) = ids;
-    let forwarded = Forwarded::of(head, target, caller);
-    stripper.strip(head);
+    let origin_form = head.raw_path().starts_with(b"/");
+    let mut parts = take(head);
+    let fields = &mut parts.headers;
+    let forwarded = Forwarded::of(fields, target, caller);
+    stripper.strip(fields);
     if !route.keep_authorization {
-        head.remove_header(&header::AUTHORIZATION);
+        fields.remove(header::AUTHORIZATION);
     }
     if trace.started_here() {
-        head.remove_header("tracestate");
+        fields.remove(TRACESTATE);
     }
-    join_cookies(head)?;
+    join_cookies(fields);
     for name in &route.request_headers.remove {
-        strip::strip_other_spellings(head, name);
-        head.remove_header(name);
+        strip::strip_other_spellings(fields, name);
+        fields.remove(name);
     }
+    // Once, and not by doubling twice.
+    fields.reserve(OURS + route.forward_headers.len() + route.request_headers.set.len());
     for (name, value) in &route.request_headers.set {
-        strip::strip_other_spellings(head, name);
-        head.insert_header(name.clone(), value.clone())?;
+        strip::strip_other_spellings(fields, name);
+        fields.insert(name, value.clone());
     }
-    head.insert_header(X_FORWARDED_FOR, forwarded.source)?;
-    head.insert_header(X_FORWARDED_PROTO, forwarded.proto)?;
-    head.insert_header(X_FORWARDED_HOST, forwarded.host)?;
-    head.insert_header(X_REQUEST_ID, request_id.value().clone())?;
-    head.insert_header(TRACEPARENT, trace.parent().clone())?;
+    fields.insert(X_FORWARDED_FOR, forwarded.source);
+    fields.insert(X_FORWARDED_PROTO, forwarded.proto);
+    fields.insert(X_FORWARDED_HOST, forwarded.host);
+    fields.insert(X_REQUEST_ID, request_id.value().clone());
+    fields.insert(TRACEPARENT, trace.parent().clone());
     if let Some(principal) = permit.principal() {
-        identity::write(head, principal, &route.forward_headers)?;
+        identity::write(fields, principal, &route.forward_headers);
     }
-    send_what_was_matched(head, route, target)
+    if let Some(uri) = matched(route, target, origin_form)? {
+        parts.uri = uri;
+    }
+    *head = parts.into();
+    Ok(())
+}
+
+/// The head's parts, to be put back.
+fn take(head: &mut RequestHeader) -> Parts {
+    let (nothing, ()) = http::Request::new(()).into_parts();
+    std::mem::replace(head, nothing.into()).into()
 }
 
 /// Rewrites an upstream's response head for the caller.
@@ -74,9 +99,7 @@ pub fn response(
     edits: Option<&HeaderEdits>,
     request_id: &RequestId,
 ) -> pingora::Result<()> {
-    for name in strip::HOP_BY_HOP_OF_RESPONSES {
-        head.remove_header(name);
-    }
+    strip::strip_response(head);
     if let Some(edits) = edits {
         for name in &edits.remove {
             head.remove_header(name);
@@ -85,7 +108,7 @@ pub fn response(
             head.insert_header(name.clone(), value.clone())?;
         }
     }
-    head.insert_header(X_REQUEST_ID, request_id.value().clone())
+    head.insert_header(X_REQUEST_ID_NAME, request_id.value().clone())
 }
 
 /// Whose request it is: the caller, or what a trusted proxy says of its own caller, from the right.
@@ -123,14 +146,17 @@ struct Forwarded {
 }
 
 impl Forwarded {
-    fn of(head: &RequestHeader, target: &Target, caller: Caller<'_>) -> Self {
+    fn of(fields: &HeaderMap, target: &Target, caller: Caller<'_>) -> Self {
         let trusted = caller
             .address
             .is_some_and(|address| caller.trusted.iter().any(|net| net.contains(&address)));
         let believed = |name: &HeaderName| {
-            let mut sent = head.headers.get_all(name).iter();
+            if !trusted {
+                return None;
+            }
+            let mut sent = fields.get_all(name).iter();
             match (sent.next(), sent.next()) {
-                (Some(value), None) if trusted => Some(value.clone()),
+                (Some(value), None) => Some(value.clone()),
                 _ => None,
             }
         };
@@ -139,7 +165,7 @@ impl Forwarded {
             .map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         let source = if trusted {
             // A chain may come as several fields; it is one list (RFC 9110 section 5.3).
-            head.headers
+            fields
                 .get_all(&X_FORWARDED_FOR)
                 .iter()
                 .filter_map(|value| value.to_str().ok())
@@ -150,8 +176,7 @@ impl Forwarded {
             address
         };
         let own_proto = HeaderValue::from_static(if caller.tls { "https" } else { "http" });
-        let own_host = head
-            .headers
+        let own_host = fields
             .get(header::HOST)
             .cloned()
             .or_else(|| HeaderValue::from_str(&target.host).ok());
@@ -166,34 +191,28 @@ impl Forwarded {
 }
 
 /// HTTP/2 may split a `Cookie`, HTTP/1 may not (RFC 9113 section 8.2.3), and servers there read the first field only.
-fn join_cookies(head: &mut RequestHeader) -> pingora::Result<()> {
-    let mut crumbs = head.headers.get_all(header::COOKIE).iter();
-    if crumbs.next().is_none() || crumbs.next().is_none() {
-        return Ok(());
+fn join_cookies(fields: &mut HeaderMap) {
+    let crumbs = fields.get_all(header::COOKIE).iter();
+    let mut crumbs = crumbs.map(HeaderValue::as_bytes);
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
+    let crumbs: Vec<&[u8]> = [first, second].into_iter().chain(crumbs).collect();
+    // What two values may hold, one may.
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        fields.insert(header::COOKIE, joined);
     }
-    let crumbs: Vec<&[u8]> = head
-        .headers
-        .get_all(header::COOKIE)
-        .iter()
-        .map(HeaderValue::as_bytes)
-        .collect();
-    head.insert_header(header::COOKIE, crumbs.join(&b"; "[..]))
 }
 
-/// The path that was matched, after `strip_prefix`, in origin form.
-fn send_what_was_matched(
-    head: &mut RequestHeader,
-    route: &RoutePlan,
-    target: &Target,
-) -> pingora::Result<()> {
+/// The path that was matched, after `strip_prefix`, in origin form; `None` if that is what came.
+fn matched(route: &RoutePlan, target: &Target, origin_form: bool) -> pingora::Result<Option<Uri>> {
     let path = route
         .strip_prefix
         .as_deref()
         .and_then(|prefix| without_prefix(&target.path, prefix))
         .unwrap_or(&target.path);
-    let origin_form = head.raw_path().starts_with(b"/");
     if path.len() == target.path.len() && origin_form {
-        return Ok(());
+        return Ok(None);
     }
     let mut sent = String::with_capacity(path.len() + 64);
     sent.push_str(path);
@@ -201,14 +220,13 @@ fn send_what_was_matched(
         sent.push('?');
         sent.push_str(query);
     }
-    let uri = sent.parse::<Uri>().map_err(|_| {
+    let uri = Uri::from_maybe_shared(sent).map_err(|_| {
         pingora::Error::explain(
             pingora::ErrorType::InternalError,
             "the matched path is no URI",
         )
     })?;
-    head.set_uri(uri);
-    Ok(())
+    Ok(Some(uri))
 }
 
 /// Takes off as many segments as the prefix has, if they are the prefix in any spelling.

@@ -52,14 +52,19 @@ pub struct Listener {
 
 #[async_trait]
 impl ProxyHttp for Listener {
-    type CTX = Life;
+    /// In a box, because Pingora's futures move it five times for each request.
+    type CTX = Box<Life>;
 
-    fn new_ctx(&self) -> Life {
-        Life::begin(&self.gateway)
+    fn new_ctx(&self) -> Box<Life> {
+        Box::new(Life::begin(&self.gateway))
     }
 
     /// The head is here: hand the connection's deadlines over from the edge.
-    async fn early_request_filter(&self, session: &mut Session, life: &mut Life) -> Result<()> {
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        life: &mut Box<Life>,
+    ) -> Result<()> {
         edge::head_read(session);
         life.name(&session.req_header().headers);
         life::set_deadlines(session, &self.gateway.plan.limits);
@@ -67,7 +72,7 @@ impl ProxyHttp for Listener {
     }
 
     /// Everything that may refuse, in the contract's order. `true`: answered.
-    async fn request_filter(&self, session: &mut Session, life: &mut Life) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, life: &mut Box<Life>) -> Result<bool> {
         match judge::judge(self, session, life).await {
             Ok(()) => Ok(false),
             Err(rejection) => {
@@ -79,7 +84,7 @@ impl ProxyHttp for Listener {
     }
 
     /// Only a permit opens the way to a peer.
-    async fn upstream_peer(&self, _: &mut Session, life: &mut Life) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, _: &mut Session, life: &mut Box<Life>) -> Result<Box<HttpPeer>> {
         let gateway = &*self.gateway;
         let now = gateway.clock.monotonic();
         life.choose_peer(&gateway.plan, &gateway.upstreams, now)
@@ -93,7 +98,7 @@ impl ProxyHttp for Listener {
         peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _: Option<&pingora::protocols::Digest>,
-        life: &mut Life,
+        life: &mut Box<Life>,
     ) -> Result<()> {
         life.connected(peer);
         Ok(())
@@ -104,7 +109,7 @@ impl ProxyHttp for Listener {
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
-        life: &mut Life,
+        life: &mut Box<Life>,
     ) -> Result<()> {
         if let Err(rejection) = life.permitted(&self.gateway.plan) {
             return Err(life.stop(rejection));
@@ -128,7 +133,7 @@ impl ProxyHttp for Listener {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        life: &mut Life,
+        life: &mut Box<Life>,
     ) -> Result<()> {
         // Pingora issue #935: an empty final chunk would end the upstream's message twice.
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
@@ -143,7 +148,7 @@ impl ProxyHttp for Listener {
         &self,
         _: &mut Session,
         _: &mut ResponseHeader,
-        life: &mut Life,
+        life: &mut Box<Life>,
     ) -> Result<()> {
         life.answered_at = Some(self.gateway.clock.monotonic());
         Ok(())
@@ -153,7 +158,7 @@ impl ProxyHttp for Listener {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        life: &mut Life,
+        life: &mut Box<Life>,
     ) -> Result<()> {
         let route = life.route.map(|id| self.gateway.plan.route(id));
         forward::without_chunks(head, session.req_header().version);
@@ -165,7 +170,7 @@ impl ProxyHttp for Listener {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        life: &mut Life,
+        life: &mut Box<Life>,
         mut error: Box<Error>,
     ) -> Box<Error> {
         error.set_retry(life.may_connect_again(&self.gateway));
@@ -176,7 +181,7 @@ impl ProxyHttp for Listener {
         &self,
         session: &mut Session,
         error: &Error,
-        life: &mut Life,
+        life: &mut Box<Life>,
     ) -> FailToProxy {
         let rejection = life.failed(error);
         let status = rejection.map_or(0, |rejection| rejection.answer().status);
@@ -193,12 +198,12 @@ impl ProxyHttp for Listener {
     }
 
     /// Metrics and the access log, once for each request however it ended.
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, life: &mut Life) {
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, life: &mut Box<Life>) {
         record::finish(life, self, session);
     }
 
     /// Pingora's own has the query in it.
-    fn request_summary(&self, session: &Session, life: &Life) -> String {
+    fn request_summary(&self, session: &Session, life: &Box<Life>) -> String {
         format!(
             "{} {}",
             session.req_header().method,
@@ -207,7 +212,7 @@ impl ProxyHttp for Listener {
     }
 
     /// The access log has every failure, with its reason.
-    fn suppress_error_log(&self, _: &Session, _: &Life, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Life>, _: &Error) -> bool {
         true
     }
 }

@@ -66,6 +66,7 @@ rejections! {
     Unmarked => "unmarked",
     SenderConstrained => "sender_constrained",
     Inactive => "inactive",
+    Revoked => "revoked",
     KeysUnavailable => "keys_unavailable",
     KeysStale => "keys_stale",
     KeyFetchFailed => "key_fetch_failed",
@@ -154,7 +155,8 @@ impl Rejection {
             | Rejection::WrongKind
             | Rejection::Unmarked
             | Rejection::SenderConstrained
-            | Rejection::Inactive => say(401, InvalidToken, NOT_VALID),
+            | Rejection::Inactive
+            | Rejection::Revoked => say(401, InvalidToken, NOT_VALID),
             Rejection::KeysUnavailable
             | Rejection::KeysStale
             | Rejection::KeyFetchFailed
@@ -207,6 +209,7 @@ impl From<Fault> for Rejection {
                 Refusal::Unmarked => Rejection::Unmarked,
                 Refusal::SenderConstrained => Rejection::SenderConstrained,
                 Refusal::Inactive => Rejection::Inactive,
+                Refusal::Revoked => Rejection::Revoked,
             },
             Fault::Unjudged(unjudged) => match unjudged {
                 Unjudged::NoKeys => Rejection::KeysUnavailable,

@@ -9,7 +9,7 @@ mod target;
 
 pub use framing::{BodyLength, body_length};
 pub use ids::{RequestId, Trace};
-pub(crate) use ids::{TRACEPARENT, X_REQUEST_ID};
+pub(crate) use ids::{TRACEPARENT, X_REQUEST_ID, X_REQUEST_ID_NAME};
 pub use target::{Target, inspect};
 pub(crate) use target::{path_has_one_reading, unescaped};
 

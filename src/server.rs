@@ -62,6 +62,7 @@ pub struct Bound {
     gateway: Arc<Gateway>,
     sockets: Vec<(TcpListener, SocketAddr, Option<TlsSettings>)>,
     admin: (TcpListener, SocketAddr),
+    alone: bool,
 }
 
 /// What a caller of [`bind`] may replace.
@@ -69,6 +70,9 @@ pub struct Surroundings {
     pub clock: Clock,
     /// Where access-log lines go.
     pub access_log: Box<dyn std::io::Write + Send>,
+    /// No other gateway runs in this process, before or after. Pingora's runtimes without work stealing know each
+    /// other by the numbers of their threads, which are given out again.
+    pub alone: bool,
 }
 
 impl Default for Surroundings {
@@ -76,6 +80,7 @@ impl Default for Surroundings {
         Surroundings {
             clock: Clock::system(),
             access_log: Box::new(std::io::stdout()),
+            alone: true,
         }
     }
 }
@@ -130,6 +135,7 @@ pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError>
         gateway: Arc::new(gateway),
         sockets,
         admin,
+        alone: surroundings.alone,
     })
 }
 
@@ -192,6 +198,8 @@ impl Bound {
         let plan = &gateway.plan;
         let conf = ServerConf {
             threads: plan.server.threads,
+            // One thread has nobody to steal from, and its scheduler need not be ready for it.
+            work_stealing: plan.server.threads > 1 || !self.alone,
             // A drained process returns from here; Pingora's own grace period always sleeps to its end.
             grace_period_seconds: Some(plan.server.drain.as_millis().div_ceil(1000) as u64),
             graceful_shutdown_timeout_seconds: Some(0),
@@ -222,7 +230,7 @@ impl Bound {
             server.add_service(Prebound::new(service, address, socket));
         }
         let (socket, address) = self.admin;
-        let app = Arc::new(AdminApp::new(gateway.clone()));
+        let app = Arc::new(AdminApp::new(gateway.clone(), plan.admin.token.clone()));
         let app = GuardApp::for_admin(app, &plan.limits, gateway.metrics.clone());
         let mut admin = Service::new("admin".to_owned(), app);
         admin.threads = Some(1);

@@ -38,6 +38,10 @@ pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
             max_bytes: 32 * 1024 * 1024,
             max_age: Duration::from_secs(300),
         },
+        revocations: crate::config::plan::RevocationsPlan {
+            file: None,
+            max: 100_000,
+        },
         upstreams: vec![upstream("accounts", &[("127.0.0.1:8081", 1)])],
         routes,
         access_log: false,
@@ -82,6 +86,8 @@ pub(crate) fn issuer(name: &str) -> IssuerPlan {
             timeout: Duration::from_secs(5),
             snapshot: None,
         },
+        not_before: None,
+        logout_clients: Vec::new(),
         introspection: None,
     }
 }

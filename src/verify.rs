@@ -10,12 +10,16 @@ mod crypto;
 pub mod fault;
 mod fetch;
 mod grants;
+mod inbox;
 mod introspect;
 mod json;
 mod jwk;
 mod jws;
 mod keys;
+mod not_before;
+mod operate;
 pub mod principal;
+pub mod revoked;
 mod weak;
 mod verdict;
 
@@ -27,8 +31,10 @@ use std::time::Duration;
 
 pub use crypto::install as install_crypto;
 pub use fault::{Fault, Refusal, Unjudged};
+pub use inbox::{Flaw, Unheard};
 pub use jwk::HeldKey;
 pub use keys::KeysState;
+pub use operate::HeldNotBefore;
 pub use principal::Principal;
 pub use verdict::{Source, Verdict, Wanted};
 
@@ -42,15 +48,19 @@ use self::claims::Claims;
 use self::crypto::RingVerifier;
 use self::fetch::KeySource;
 use self::grants::{Forwarded, Granted};
+use self::inbox::Inbox;
 use self::introspect::{Introspector, Question};
 use self::jws::Compact;
 use self::keys::KeyStore;
+use self::not_before::Watch;
+use self::revoked::{Facts, Revocations};
 
 /// Judges tokens. It counts key fetches and introspections; counting verdicts is the caller's, who knows them all.
 pub struct Verifier {
     issuers: Vec<Trusted>,
     /// Proofs by signature.
     proofs: Proofs,
+    revocations: Arc<Revocations>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -62,6 +72,8 @@ struct Trusted {
     keys: Arc<KeyStore>,
     granted: Arc<Granted>,
     introspector: Option<Arc<Introspector>>,
+    watch: Option<Watch>,
+    inbox: Inbox,
 }
 
 /// A proof and how it was had.
@@ -83,14 +95,25 @@ impl Verifier {
     ) -> Result<Self, String> {
         crypto::install();
         let forwarded = Forwarded::new(plan);
+        let revocations = Revocations::of(plan, clock.clone())?;
         let issuers = plan.issuers.iter().zip(sources).enumerate();
         let issuers = issuers.map(|(index, (issuer, source))| {
             let id = IssuerId(index);
             let granted = Granted::new(id, issuer, forwarded.clone());
+            let keys = KeyStore::new(id, issuer, source, clock.clone(), metrics.clone());
             Ok(Trusted {
                 id,
                 plan: issuer.clone(),
-                keys: KeyStore::new(id, issuer, source, clock.clone(), metrics.clone()),
+                watch: Watch::new(id, issuer, revocations.clone(), metrics.clone())?,
+                inbox: Inbox::new(
+                    id,
+                    issuer,
+                    keys.clone(),
+                    revocations.clone(),
+                    clock.clone(),
+                    metrics.clone(),
+                ),
+                keys,
                 introspector: Introspector::new(
                     id,
                     issuer,
@@ -101,11 +124,13 @@ impl Verifier {
                 granted,
             })
         });
+        let issuers = issuers.collect::<Result<_, String>>()?;
         let cache = &plan.token_cache;
         let evictions = Some(metrics.token_cache_evictions());
         Ok(Verifier {
-            issuers: issuers.collect::<Result<_, String>>()?,
+            issuers,
             proofs: Proofs::new(cache.max_bytes, cache.max_age, evictions),
+            revocations,
             clock,
             metrics,
         })
@@ -119,7 +144,7 @@ impl Verifier {
             return Verdict {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
-                outcome: Ok(proved.principal.clone()),
+                outcome: self.unrevoked(&proved),
             };
         }
         let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
@@ -130,7 +155,15 @@ impl Verifier {
         Verdict {
             issuer,
             source,
-            outcome: outcome.map(|proved| proved.principal.clone()),
+            outcome: outcome.and_then(|proved| self.unrevoked(&proved)),
+        }
+    }
+
+    /// The last look at every proof, however it was had.
+    fn unrevoked(&self, proved: &Proved) -> Result<Principal, Fault> {
+        match proved.is_clear(&self.revocations) {
+            true => Ok(proved.principal.clone()),
+            false => Err(Refusal::Revoked.into()),
         }
     }
 
@@ -206,11 +239,29 @@ impl Verifier {
             // The configuration gives such a route no such issuer; another issuer's token is not for the route.
             return (Source::Local, Err(Refusal::Issuer.into()));
         };
+        let subject = claims.subject();
+        // What is revoked need not be asked about; refusing is safe even where no signature was checked.
+        let facts = Facts {
+            issuer: &issuer.plan.name,
+            jti: claims.token_id(),
+            sub: subject,
+            sid: claims.session(),
+            client: claims.client().unwrap_or_default(),
+            kid: signed_by.as_ref().map(|key| key.kid()),
+            issued_at: claims.issued_at(),
+        };
+        if self.revocations.revoked(&facts) {
+            return (Source::Local, Err(Refusal::Revoked.into()));
+        }
         let question = Question {
             hash,
             token: raw.expose().into(),
             marked: token.header.marks_access_token(),
             expires: claims.expires(),
+            named: Named {
+                subject: subject.map(Box::from),
+                ..Named::of(claims)
+            },
             signed_by,
         };
         ask(asker, issuer, question, wanted).await
@@ -296,50 +347,10 @@ impl Verifier {
             token: token.expose().into(),
             marked: false,
             expires: None,
+            named: Named::default(),
             signed_by: None,
         };
         (Some(issuer.id), ask(asker, issuer, question, wanted).await)
-    }
-
-    /// Per issuer, what `/readyz` says about its keys.
-    pub fn readiness(&self) -> Vec<(Arc<str>, KeysState)> {
-        let issuers = self.issuers.iter();
-        issuers
-            .map(|issuer| (issuer.plan.name.clone(), issuer.keys.state_of_keys()))
-            .collect()
-    }
-
-    /// Whether an issuer is not asked about tokens now because it does not answer; `None` if it never is.
-    pub fn breaker_open(&self, issuer: IssuerId) -> Option<bool> {
-        let asker = self.issuers[issuer.0].introspector.as_ref()?;
-        Some(asker.is_open())
-    }
-
-    /// The keys that an issuer's tokens are proved with.
-    pub fn keys(&self, issuer: IssuerId) -> Vec<HeldKey> {
-        self.issuers[issuer.0].keys.held()
-    }
-
-    /// Brings the gauges of keys, breakers and kept proofs up to date. Call it before a scrape is answered.
-    pub fn publish(&self) {
-        for issuer in &self.issuers {
-            issuer.keys.publish();
-            if let Some(asker) = &issuer.introspector {
-                asker.publish();
-            }
-        }
-        let cache = &self.proofs;
-        self.metrics.token_cache(cache.entries(), cache.bytes());
-    }
-
-    /// Keeps one issuer's keys fresh until dropped; run by a background service for each issuer.
-    pub async fn keep_fresh(&self, issuer: IssuerId) {
-        self.issuers[issuer.0].keys.keep_fresh().await;
-    }
-
-    /// Fetches one issuer's keys now, past any cool-down; whether usable ones came.
-    pub async fn refresh(&self, issuer: IssuerId) -> bool {
-        self.issuers[issuer.0].keys.refresh().await
     }
 }
 

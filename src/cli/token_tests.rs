@@ -27,6 +27,8 @@ fn issuer_plan(name: &str, issuer: &str, keys_from: KeysFrom) -> IssuerPlan {
             timeout: TIMEOUT,
             snapshot: None,
         },
+        not_before: None,
+        logout_clients: Vec::new(),
         introspection: None,
     }
 }

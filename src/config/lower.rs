@@ -46,6 +46,8 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
     let listeners = process::listeners(&file, &admin, context);
     let limits = process::limits(&file.block("limits"), context);
     let issuers = issuer::issuers(&file, context);
+    let revocations = process::revocations(&file.block("revocations"));
+    issuer::forgotten(&file, &issuers, &revocations, context);
     let upstreams = upstream::upstreams(&file, context);
     let routes = route::routes(&file, &limits, &issuer_names, &upstream_names, context);
     introspection::routes(&file, &routes, &issuers, context);
@@ -57,6 +59,7 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
         limits,
         issuers,
         token_cache: process::token_cache(&file.block("token_cache")),
+        revocations,
         upstreams,
         routes,
         access_log: file.block("access_log").flag("enabled"),

@@ -34,6 +34,7 @@ pub struct Plan {
     pub limits: Limits,
     pub issuers: Vec<IssuerPlan>,
     pub token_cache: TokenCachePlan,
+    pub revocations: RevocationsPlan,
     pub upstreams: Vec<UpstreamPlan>,
     pub routes: Vec<RoutePlan>,
     pub access_log: bool,
@@ -119,6 +120,10 @@ pub struct IssuerPlan {
     pub unmarked: Unmarked,
     pub leeway: Duration,
     pub keys: KeysPlan,
+    /// `None`: its realm document is not looked at.
+    pub not_before: Option<NotBeforePlan>,
+    /// Clients whose back-channel logout is heard; empty is off.
+    pub logout_clients: Vec<String>,
     /// `None`: this issuer is never asked about a token.
     pub introspection: Option<IntrospectionPlan>,
 }
@@ -148,6 +153,21 @@ pub struct KeysPlan {
     pub timeout: Duration,
     /// Where the last good keys survive a restart.
     pub snapshot: Option<PathBuf>,
+}
+
+/// How an issuer's not-before is followed.
+#[derive(Debug, Clone)]
+pub struct NotBeforePlan {
+    pub poll: Duration,
+    pub url: String,
+}
+
+/// Where revocations are kept.
+#[derive(Debug, Clone)]
+pub struct RevocationsPlan {
+    /// `None`: in memory only.
+    pub file: Option<PathBuf>,
+    pub max: usize,
 }
 
 /// Memory for tokens that were already proved.

@@ -1,8 +1,12 @@
 //! Secrets that cannot be printed.
 
+mod reread;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use reread::Reread;
 
 /// A secret from the environment or a file. It has no `Display`, and `Debug` shows three stars.
 #[derive(Clone, PartialEq, Eq)]

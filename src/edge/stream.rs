@@ -161,7 +161,7 @@ impl GuardStream {
                     return Poll::Ready(Ok(()));
                 }
                 self.seen += bytes.len();
-                self.begun |= bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
+                self.begun = self.begun || bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
                 if self.h2 {
                     if self.seen >= H2_OPENING_BYTES {
                         self.set_phase(OPEN);
@@ -169,7 +169,7 @@ impl GuardStream {
                     return Poll::Ready(Ok(()));
                 }
                 let line_is_plain = self.line.feed(bytes);
-                self.lines += bytes.iter().filter(|&&byte| byte == b'\n').count();
+                self.lines += memchr::memchr_iter(b'\n', bytes).count();
                 self.parsed += self.seen;
                 if !line_is_plain {
                     return self.refuse(cx, Rejection::AmbiguousTarget);

@@ -1,7 +1,6 @@
 //! The proved principal as header fields.
 
-use http::HeaderName;
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use crate::verify::Principal;
@@ -15,28 +14,27 @@ const X_AUTH_ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 
 /// Sets the `X-Auth-*` fields and the route's own; a claim that is absent leaves its field out.
 pub(super) fn write(
-    head: &mut RequestHeader,
+    fields: &mut HeaderMap,
     principal: &Principal,
     forwarded: &[(HeaderName, String)],
-) -> pingora::Result<()> {
+) {
     let grants = &*principal.grants;
-    head.insert_header(X_AUTH_ISSUER, grants.fields.issuer.clone())?;
-    head.insert_header(X_AUTH_CLIENT, grants.fields.client.clone())?;
+    fields.insert(X_AUTH_ISSUER, grants.fields.issuer.clone());
+    fields.insert(X_AUTH_CLIENT, grants.fields.client.clone());
     for (name, value) in [
         (X_AUTH_SUBJECT, &principal.subject),
         (X_AUTH_SCOPE, &grants.fields.scope),
         (X_AUTH_ROLES, &grants.fields.roles),
     ] {
         if let Some(value) = value {
-            head.insert_header(name, value.clone())?;
+            fields.insert(name, value.clone());
         }
     }
     for (name, pointer) in forwarded {
         if let Some(claim) = claim_text(&grants.claims, pointer) {
-            head.insert_header(name.clone(), field(&claim, false))?;
+            fields.insert(name, field(&claim, false));
         }
     }
-    Ok(())
 }
 
 /// RFC 6901; strings as they are, numbers and booleans as JSON writes them, everything else as compact JSON.

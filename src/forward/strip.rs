@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use http::HeaderName;
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderName};
+use pingora::http::ResponseHeader;
 
 use crate::config::plan::Plan;
 
@@ -21,7 +21,7 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// `connection` and `transfer-encoding` are Pingora's to write.
-pub(super) const HOP_BY_HOP_OF_RESPONSES: [&str; 5] = [
+const HOP_BY_HOP_OF_RESPONSES: [&str; 5] = [
     "keep-alive",
     "proxy-authenticate",
     "proxy-connection",
@@ -50,6 +50,8 @@ const FORGEABLE: [&str; 12] = [
 pub struct Stripper {
     /// As [`canonical`] writes them.
     names: HashSet<String>,
+    /// For each first byte, the lengths of the names: most fields are seen to be none of them without hashing.
+    shapes: [u64; 256],
 }
 
 impl Stripper {
@@ -60,31 +62,36 @@ impl Stripper {
             .iter()
             .flat_map(|route| &route.forward_headers)
             .map(|(name, _)| canonical(name.as_str()));
-        Stripper {
-            names: HOP_BY_HOP
-                .into_iter()
-                .chain(FORGEABLE)
-                .map(str::to_owned)
-                .chain(reserved)
-                .collect(),
+        let names: HashSet<String> = HOP_BY_HOP
+            .into_iter()
+            .chain(FORGEABLE)
+            .map(str::to_owned)
+            .chain(reserved)
+            .collect();
+        let mut shapes = [0; 256];
+        for name in &names {
+            let (first, bit) = shape(name);
+            shapes[first] |= bit;
         }
+        Stripper { names, shapes }
     }
 
-    pub fn strip(&self, head: &mut RequestHeader) {
+    pub fn strip(&self, fields: &mut HeaderMap) {
         let mut doomed: Vec<HeaderName> = Vec::new();
-        for name in head.headers.keys() {
+        for name in fields.keys() {
             if self.forbids(name.as_str()) {
                 doomed.push(name.clone());
             }
         }
         for name in &doomed {
-            head.remove_header(name);
+            fields.remove(name);
         }
     }
 
     fn forbids(&self, name: &str) -> bool {
         if is_plain(name) {
-            self.names.contains(name) || is_ours(name)
+            let (first, bit) = shape(name);
+            is_ours(name) || (self.shapes[first] & bit != 0 && self.names.contains(name))
         } else {
             let name = canonical(name);
             // No server needs another spelling of a field that decides who is calling or where the body ends.
@@ -98,21 +105,35 @@ impl Stripper {
     }
 }
 
+/// The first byte, and the length as a bit; names that share both are told apart by looking.
+fn shape(name: &str) -> (usize, u64) {
+    let first = name.as_bytes().first().copied().unwrap_or_default();
+    (first.into(), 1 << (name.len() % 64))
+}
+
+/// Removes from a response what was for this connection alone.
+pub(super) fn strip_response(head: &mut ResponseHeader) {
+    let hop = |name: &HeaderName| HOP_BY_HOP_OF_RESPONSES.contains(&name.as_str());
+    let doomed: Vec<HeaderName> = head.headers.keys().filter(|n| hop(n)).cloned().collect();
+    for name in &doomed {
+        head.remove_header(name);
+    }
+}
+
 fn is_ours(name: &str) -> bool {
     name.starts_with("x-auth-") || name.starts_with("x-forwarded-")
 }
 
 /// Removes the other spellings of a field that a route sets or removes.
-pub(super) fn strip_other_spellings(head: &mut RequestHeader, of: &HeaderName) {
+pub(super) fn strip_other_spellings(fields: &mut HeaderMap, of: &HeaderName) {
     let wanted = canonical(of.as_str());
-    let doomed: Vec<HeaderName> = head
-        .headers
+    let doomed: Vec<HeaderName> = fields
         .keys()
         .filter(|name| *name != of && canonical(name.as_str()) == wanted)
         .cloned()
         .collect();
     for name in &doomed {
-        head.remove_header(name);
+        fields.remove(name);
     }
 }
 

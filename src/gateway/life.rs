@@ -1,5 +1,6 @@
 //! What is known of one request while it lives.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -35,7 +36,7 @@ pub struct Life {
     pub(super) body: Body,
     pub(super) issuer: Option<IssuerId>,
     pub(super) proof: Option<Source>,
-    pub(super) peer: Option<String>,
+    pub(super) peer: Option<SocketAddr>,
     pub(super) answered_at: Option<Duration>,
     pub(super) rejection: Option<Rejection>,
     /// The peer that has the request.
@@ -148,7 +149,7 @@ impl Life {
     }
 
     pub(super) fn connected(&mut self, peer: &HttpPeer) {
-        self.peer = Some(peer._address.to_string());
+        self.peer = peer._address.as_inet().copied();
     }
 
     pub(super) fn body_arrived(

@@ -51,7 +51,7 @@ pub(super) fn finish(life: &Life, listener: &Listener, session: &Session) {
         upstream: life
             .upstream(&gateway.plan)
             .map(|id| &*gateway.plan.upstream(id).name),
-        peer: life.peer.as_deref(),
+        peer: life.peer,
         bytes_in: life.body.bytes,
         bytes_out: session.body_bytes_sent() as u64,
         duration: took,

@@ -30,6 +30,7 @@ fn gateway() -> (Listener, TcpListener) {
     let surroundings = Surroundings {
         clock: Clock::system(),
         access_log: Box::new(std::io::sink()),
+        alone: false,
     };
     let bound = bind(plan, surroundings).unwrap();
     let listener = Listener {
@@ -68,20 +69,24 @@ struct Forgetful(Listener);
 
 #[async_trait]
 impl ProxyHttp for Forgetful {
-    type CTX = Life;
+    type CTX = Box<Life>;
 
-    fn new_ctx(&self) -> Life {
+    fn new_ctx(&self) -> Box<Life> {
         self.0.new_ctx()
     }
 
-    async fn request_filter(&self, session: &mut Session, life: &mut Life) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, life: &mut Box<Life>) -> Result<bool> {
         let answered = self.0.request_filter(session, life).await?;
         assert!(!answered && life.permit.is_some());
         life.permit = None;
         Ok(false)
     }
 
-    async fn upstream_peer(&self, session: &mut Session, life: &mut Life) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        life: &mut Box<Life>,
+    ) -> Result<Box<HttpPeer>> {
         self.0.upstream_peer(session, life).await
     }
 
@@ -89,12 +94,12 @@ impl ProxyHttp for Forgetful {
         &self,
         session: &mut Session,
         error: &Error,
-        life: &mut Life,
+        life: &mut Box<Life>,
     ) -> FailToProxy {
         self.0.fail_to_proxy(session, error, life).await
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, life: &mut Life) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, life: &mut Box<Life>) {
         assert_eq!(life.rejection, Some(Rejection::NoPermit));
         self.0.logging(session, error, life).await;
     }

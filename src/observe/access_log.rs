@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::{BufWriter, Write};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +39,7 @@ pub struct AccessRecord<'a> {
     pub issuer: Option<&'a str>,
     pub proof: Option<&'a str>,
     pub upstream: Option<&'a str>,
-    pub peer: Option<&'a str>,
+    pub peer: Option<SocketAddr>,
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub duration: Duration,
@@ -187,7 +188,8 @@ fn format_line(line: &mut Vec<u8>, record: &AccessRecord<'_>) {
     text(line, "issuer", record.issuer);
     text(line, "proof", record.proof);
     text(line, "upstream", record.upstream);
-    text(line, "peer", record.peer);
+    let peer = record.peer.map(|peer| peer.to_string());
+    text(line, "peer", peer.as_deref());
     number(line, "bytes_in", record.bytes_in);
     number(line, "bytes_out", record.bytes_out);
     millis(line, "duration_ms", Some(record.duration));

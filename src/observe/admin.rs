@@ -1,8 +1,18 @@
-//! The admin listener (contract section 7): what an orchestrator, Prometheus and a puzzled operator ask.
+//! The admin listener (contract section 7): what an orchestrator, Prometheus and a puzzled operator ask, what an
+//! issuer sends, and what an operator does in an emergency.
 //!
-//! Never on a public listener; so it may say why something is not ready, but still no secret.
+//! Never on a public listener; so it may say why something is not ready, but still no secret. What changes something
+//! is proved: by the issuer's signature, or by `admin.token`.
 
+mod answer;
+mod body;
+mod call;
+mod guard;
+mod issuers;
 mod live;
+mod pages;
+mod revocations;
+mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +21,25 @@ use async_trait::async_trait;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use serde::Serialize;
-use serde_json::json;
 
+pub use state::{
+    Demands, IssuerReadiness, IssuerState, KeyState, NotBeforeState, PeerState, Readiness,
+    RouteState, UpstreamReadiness, UpstreamState,
+};
+
+use self::answer::{Answer, problem};
+use self::call::Call;
+use self::guard::Guard;
+use crate::clock::Clock;
+use crate::config::plan::IssuerId;
+use crate::config::secret::Secret;
 use crate::edge;
-use crate::reject::title;
 use crate::request::{RequestId, X_REQUEST_ID};
+use crate::verify::Unheard;
+use crate::verify::revoked::Revocations;
 
-/// What the listener can be asked about; [`crate::gateway::Gateway`] answers.
+/// What the listener can be asked about and told; [`crate::gateway::Gateway`] answers.
+#[async_trait]
 pub trait AdminState: Send + Sync + 'static {
     fn readiness(&self) -> Readiness;
     /// The text exposition format, or why there is none.
@@ -26,162 +47,66 @@ pub trait AdminState: Send + Sync + 'static {
     fn issuers(&self) -> Vec<IssuerState>;
     fn upstreams(&self) -> Vec<UpstreamState>;
     fn routes(&self) -> Vec<RouteState>;
-}
-
-/// What `/readyz` says.
-#[derive(Debug, Clone, Serialize)]
-pub struct Readiness {
-    pub issuers: Vec<IssuerReadiness>,
-    /// Told, but not decisive: a gateway whose pools are all down still answers better than a closed port.
-    pub upstreams: Vec<UpstreamReadiness>,
-    pub shutting_down: bool,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct IssuerReadiness {
-    pub name: String,
-    pub ready: bool,
-    /// Usable signing keys held.
-    pub keys: usize,
-    /// Since the issuer gave them.
-    pub keys_age_seconds: Option<u64>,
-    /// They are what an earlier process left.
-    pub from_snapshot: bool,
-    /// `open` while the issuer is not asked about tokens because it does not answer, else `closed`; `None` if it never
-    /// is asked. Told, but not decisive.
-    pub introspection_breaker: Option<&'static str>,
-    /// Why not ready.
-    pub reason: Option<String>,
-    /// What is wrong although ready.
-    pub warning: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct UpstreamReadiness {
-    pub name: String,
-    pub ready: bool,
-    pub peers: usize,
-    pub reason: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct IssuerState {
-    pub name: String,
-    pub issuer: String,
-    pub audience: Vec<String>,
-    pub algorithms: Vec<&'static str>,
-    pub ready: bool,
-    pub key_count: usize,
-    pub keys: Vec<KeyState>,
-    pub from_snapshot: bool,
-    pub introspection_breaker: Option<&'static str>,
-    pub reason: Option<String>,
-    pub warning: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct KeyState {
-    pub kid: String,
-    pub algorithms: Vec<&'static str>,
-    pub age_seconds: u64,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct UpstreamState {
-    pub name: String,
-    pub in_flight: i64,
-    pub max_in_flight: Option<usize>,
-    pub tls: bool,
-    pub peers: Vec<PeerState>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct PeerState {
-    pub address: String,
-    pub weight: u32,
-    /// The values of the metric label `state`.
-    pub state: &'static str,
-}
-
-#[derive(Debug, Clone, Serialize)]
-pub struct RouteState {
-    pub name: String,
-    pub host: Option<String>,
-    pub path: String,
-    pub exact: bool,
-    /// Empty is any.
-    pub methods: Vec<String>,
-    pub upstream: String,
-    /// `None`: public.
-    pub demands: Option<Demands>,
-}
-
-/// What a route asks of a token; what is empty asks nothing.
-#[derive(Debug, Clone, Serialize)]
-pub struct Demands {
-    /// Never empty: which issuers' tokens the route takes.
-    pub issuers: Vec<String>,
-    pub clients: Vec<String>,
-    pub scopes: Vec<String>,
-    pub any_scope: Vec<String>,
-    pub realm_roles: Vec<String>,
-    pub any_realm_role: Vec<String>,
-    pub client_roles: std::collections::BTreeMap<String, Vec<String>>,
-}
-
-impl Readiness {
-    pub fn ready(&self) -> bool {
-        !self.shutting_down && self.issuers.iter().all(|issuer| issuer.ready)
-    }
+    /// The configuration's names, in its order.
+    fn issuer_names(&self) -> Vec<Arc<str>>;
+    /// Fetches an issuer's keys; what came, if something did.
+    async fn refresh(&self, issuer: IssuerId) -> Option<Vec<KeyState>>;
+    async fn push_not_before(&self, issuer: IssuerId, message: &str) -> Result<(), Unheard>;
+    async fn log_out(&self, issuer: IssuerId, token: &str) -> Result<(), Unheard>;
+    fn revocations(&self) -> &Arc<Revocations>;
+    fn clock(&self) -> &Clock;
 }
 
 /// The application of the admin listener.
 pub struct AdminApp<S> {
     state: Arc<S>,
+    guard: Guard,
 }
 
 /// How long a client may take over a body that nobody asked for, before its connection is closed.
 const DRAIN: Duration = Duration::from_secs(2);
-/// When to ask `/readyz` again.
-const RETRY_AFTER: &str = "1";
-
-const JSON: &str = "application/json";
-const PROBLEM: &str = "application/problem+json";
-/// Prometheus's text format.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl<S: AdminState> AdminApp<S> {
-    pub fn new(state: Arc<S>) -> Self {
-        AdminApp { state }
+    /// Without a token the calls that it guards are off.
+    pub fn new(state: Arc<S>, token: Option<Secret>) -> Self {
+        let guard = Guard::new(token, state.clock().clone());
+        AdminApp { state, guard }
     }
 
-    /// The answer to a `GET`; a `HEAD` gets the same without its body.
-    fn answer(&self, method: &Method, path: &str, id: &RequestId) -> Response<Vec<u8>> {
-        type Page<S> = fn(&S, &RequestId) -> Response<Vec<u8>>;
-        let page: Page<S> = match path {
-            "/livez" => |_, _| with_body(StatusCode::OK, JSON, &json!({ "status": "alive" })),
-            "/readyz" => |state, _| readyz(&state.readiness()),
-            "/metrics" => |state, id| match state.metrics() {
-                Ok(text) => response(StatusCode::OK, METRICS, text),
-                Err(error) => {
-                    log::error!("cannot expose the metrics: {error}");
-                    let detail = "The metrics could not be written.";
-                    problem(StatusCode::INTERNAL_SERVER_ERROR, detail, id)
-                }
-            },
-            "/issuers" => |state, _| with_body(StatusCode::OK, JSON, &state.issuers()),
-            "/upstreams" => |state, _| with_body(StatusCode::OK, JSON, &state.upstreams()),
-            "/routes" => |state, _| with_body(StatusCode::OK, JSON, &state.routes()),
-            _ => return problem(StatusCode::NOT_FOUND, "There is nothing at this path.", id),
+    async fn answer(&self, session: &mut ServerSession, id: &RequestId) -> Answer {
+        let head = session.req_header();
+        let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+        let Some(call) = Call::of(&path) else {
+            return problem(StatusCode::NOT_FOUND, "There is nothing at this path.", id);
         };
-        if *method != Method::GET && *method != Method::HEAD {
+        if call.is_guarded() && self.guard.is_off() {
+            let detail = "This is off: `admin.token` is not configured.";
+            return problem(StatusCode::NOT_FOUND, detail, id);
+        }
+        if !call.takes(&method) {
             let detail = "This path does not take this method.";
             let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, detail, id);
-            let allow = HeaderValue::from_static("GET, HEAD");
+            let allow = HeaderValue::from_static(call.allow());
             answer.headers_mut().insert(header::ALLOW, allow);
             return answer;
         }
-        page(&self.state, id)
+        if call.is_guarded()
+            && let Err(refusal) = self.guard.admit(&session.req_header().headers).await
+        {
+            return refusal.answer(id);
+        }
+        let state = &*self.state;
+        match call {
+            Call::Page(page) => pages::answer(state, page, id),
+            Call::Refresh(issuer) => issuers::refresh(state, issuer, id).await,
+            Call::Push(issuer) => issuers::push(state, issuer, session, id).await,
+            Call::Logout(issuer) => issuers::logout(state, issuer, session, id).await,
+            Call::Revocations if method == Method::POST => {
+                revocations::add(state, session, id).await
+            }
+            Call::Revocations => revocations::list(state, id).await,
+            Call::Revocation(name) => revocations::remove(state, name, id).await,
+        }
     }
 }
 
@@ -190,69 +115,23 @@ impl<S: AdminState> ServeHttp for AdminApp<S> {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         edge::head_read(session);
         session.set_total_drain_timeout(Some(DRAIN));
-        let head = session.req_header();
-        let id = RequestId::of(&head.headers);
-        let mut answer = self.answer(&head.method, head.uri.path(), &id);
+        let id = RequestId::of(&session.req_header().headers);
+        let mut answer = self.answer(session, &id).await;
         let length = HeaderValue::from(answer.body().len());
-        if head.method == Method::HEAD {
+        if session.req_header().method == Method::HEAD {
             answer.body_mut().clear();
         }
+        let bodiless = answer.status() == StatusCode::NO_CONTENT;
         let headers = answer.headers_mut();
-        headers.insert(header::CONTENT_LENGTH, length);
+        // RFC 9110 section 8.6: never with a 204.
+        if !bodiless {
+            headers.insert(header::CONTENT_LENGTH, length);
+        }
         let no_store = HeaderValue::from_static("no-store");
         headers.insert(header::CACHE_CONTROL, no_store);
         headers.insert(X_REQUEST_ID, id.value().clone());
         answer
     }
-}
-
-fn readyz(readiness: &Readiness) -> Response<Vec<u8>> {
-    #[derive(Serialize)]
-    struct Body<'a> {
-        status: &'static str,
-        #[serde(flatten)]
-        readiness: &'a Readiness,
-    }
-    let ready = readiness.ready();
-    let (status, word) = match (ready, readiness.shutting_down) {
-        (true, _) => (StatusCode::OK, "ready"),
-        (false, true) => (StatusCode::SERVICE_UNAVAILABLE, "shutting_down"),
-        (false, false) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
-    };
-    let body = Body {
-        status: word,
-        readiness,
-    };
-    let mut answer = with_body(status, JSON, &body);
-    if !ready {
-        let seconds = HeaderValue::from_static(RETRY_AFTER);
-        answer.headers_mut().insert(header::RETRY_AFTER, seconds);
-    }
-    answer
-}
-
-fn problem(status: StatusCode, detail: &str, id: &RequestId) -> Response<Vec<u8>> {
-    let body = json!({
-        "type": "about:blank",
-        "title": title(status.as_u16()),
-        "status": status.as_u16(),
-        "detail": detail,
-        "request_id": id.as_str(),
-    });
-    with_body(status, PROBLEM, &body)
-}
-
-fn with_body(status: StatusCode, kind: &'static str, body: &impl Serialize) -> Response<Vec<u8>> {
-    // Plain data with string keys always serialises.
-    response(status, kind, serde_json::to_vec(body).unwrap_or_default())
-}
-
-fn response(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let kind = HeaderValue::from_static(kind);
-    response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    response
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use labels::{Asked, Carried, Judged, Kept, ProofSource, Refresh};
+pub use labels::{Asked, Carried, Heard, Judged, Kept, ProofSource, Refresh};
 
 use crate::config::plan::{IssuerId, Plan, RouteId, UpstreamId};
 use crate::reject::Rejection;
@@ -40,6 +40,7 @@ pub struct Metrics {
     token_cache_entries: IntGauge,
     token_cache_bytes: IntGauge,
     token_cache_evictions: IntCounter,
+    revocations_held: IntGaugeVec,
 }
 
 struct RouteHandles {
@@ -66,6 +67,10 @@ struct IssuerHandles {
     introspections: [IntCounter; 3],
     introspection_duration: Histogram,
     breaker_open: IntGauge,
+    not_before: IntGauge,
+    polls: [IntCounter; 3],
+    pushes: [IntCounter; 3],
+    logouts: [IntCounter; 3],
 }
 
 struct UpstreamHandles {
@@ -183,6 +188,36 @@ impl Metrics {
             "Proofs that were dropped because the cache was full.",
         )?;
         registry.register(Box::new(token_cache_evictions.clone()))?;
+        let not_before = gauges(
+            &registry,
+            "portcullis_not_before_timestamp_seconds",
+            "Tokens of the issuer that were issued before this are refused; 0 is none.",
+            &["issuer"],
+        )?;
+        let polls = counters(
+            &registry,
+            "portcullis_not_before_polls_total",
+            "Looks at an issuer's realm document for its not-before, by outcome.",
+            &["issuer", "outcome"],
+        )?;
+        let pushes = counters(
+            &registry,
+            "portcullis_not_before_pushes_total",
+            "Pushes of a not-before that came for an issuer, by outcome.",
+            &["issuer", "outcome"],
+        )?;
+        let logouts = counters(
+            &registry,
+            "portcullis_logouts_total",
+            "Back-channel logouts that came for an issuer, by outcome.",
+            &["issuer", "outcome"],
+        )?;
+        let revocations_held = gauges(
+            &registry,
+            "portcullis_revocations_held",
+            "Revocations that hold, by what they name.",
+            &["kind"],
+        )?;
         let carried = counters(
             &registry,
             "portcullis_upstream_requests_total",
@@ -271,6 +306,13 @@ impl Metrics {
                     introspection_duration: introspection_duration
                         .with_label_values(&[&*issuer.name]),
                     breaker_open: breaker_open.with_label_values(&[&*issuer.name]),
+                    not_before: not_before.with_label_values(&[&*issuer.name]),
+                    polls: ["ok", "failed", "invalid"]
+                        .map(|outcome| polls.with_label_values(&[&*issuer.name, outcome])),
+                    pushes: ["ok", "refused", "failed"]
+                        .map(|outcome| pushes.with_label_values(&[&*issuer.name, outcome])),
+                    logouts: ["ok", "refused", "failed"]
+                        .map(|outcome| logouts.with_label_values(&[&*issuer.name, outcome])),
                 })
                 .collect(),
             no_issuer: verification(NONE),
@@ -306,6 +348,7 @@ impl Metrics {
             token_cache_entries,
             token_cache_bytes,
             token_cache_evictions,
+            revocations_held,
             registry,
         }))
     }
@@ -376,6 +419,29 @@ impl Metrics {
 
     pub fn token_cache_evictions(&self) -> IntCounter {
         self.token_cache_evictions.clone()
+    }
+
+    pub fn not_before_polled(&self, issuer: IssuerId, outcome: Refresh) {
+        self.issuers[issuer.0].polls[outcome as usize].inc();
+    }
+
+    pub fn not_before_pushed(&self, issuer: IssuerId, outcome: Heard) {
+        self.issuers[issuer.0].pushes[outcome as usize].inc();
+    }
+
+    pub fn logged_out(&self, issuer: IssuerId, outcome: Heard) {
+        self.issuers[issuer.0].logouts[outcome as usize].inc();
+    }
+
+    pub fn not_before(&self, issuer: IssuerId, at: u64) {
+        let at = i64::try_from(at).unwrap_or(i64::MAX);
+        self.issuers[issuer.0].not_before.set(at);
+    }
+
+    /// `kind` is one of a closed set of words.
+    pub fn revocations_held(&self, kind: &'static str, count: usize) {
+        let held = self.revocations_held.with_label_values(&[kind]);
+        held.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub fn carried(&self, upstream: UpstreamId, outcome: Carried) {

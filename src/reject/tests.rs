@@ -68,6 +68,7 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
                 Unmarked,
                 SenderConstrained,
                 Inactive,
+                Revoked,
             ],
         ),
         (
@@ -187,6 +188,7 @@ fn every_fault_becomes_its_own_rejection() {
         Refusal::Unmarked,
         Refusal::SenderConstrained,
         Refusal::Inactive,
+        Refusal::Revoked,
     ];
     let mut seen = HashSet::new();
     for refusal in refusals {

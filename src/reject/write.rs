@@ -1,5 +1,7 @@
 //! The one writer of our own 4xx and 5xx.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
@@ -7,7 +9,7 @@ use pingora_proxy::Session;
 
 use super::{Challenge, Rejection};
 use crate::config::plan::{Access, RoutePlan};
-use crate::request::{self, BodyLength, X_REQUEST_ID};
+use crate::request::{self, BodyLength, X_REQUEST_ID_NAME};
 
 /// The `realm` of every challenge.
 const REALM: &str = "portcullis";
@@ -55,14 +57,26 @@ pub fn body(rejection: Rejection, request_id: &str) -> Bytes {
 
 /// RFC 9457. `type` and `title` say no more than the status does, and nothing of the request is in it.
 pub fn problem(status: u16, detail: &str, request_id: &str) -> Bytes {
-    let problem = serde_json::json!({
-        "type": "about:blank",
-        "title": title(status),
-        "status": status,
-        "detail": detail,
-        "request_id": request_id,
-    });
-    Bytes::from(problem.to_string())
+    /// As JSON writes them. A refusal is the cheapest answer there is, and must stay so under a flood.
+    #[derive(serde::Serialize)]
+    struct Problem<'a> {
+        r#type: &'a str,
+        title: &'a str,
+        status: u16,
+        detail: &'a str,
+        request_id: &'a str,
+    }
+    let problem = Problem {
+        r#type: "about:blank",
+        title: title(status),
+        status,
+        detail,
+        request_id,
+    };
+    let mut body = Vec::with_capacity(256);
+    // Texts and a number always serialise, and a Vec takes everything.
+    let _ = serde_json::to_writer(&mut body, &problem);
+    Bytes::from(body)
 }
 
 /// The status's registered phrase.
@@ -78,12 +92,14 @@ fn head(
     circumstances: Circumstances<'_>,
     length: usize,
 ) -> pingora::Result<ResponseHeader> {
+    const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+    const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
     let answer = rejection.answer();
-    let mut head = ResponseHeader::build(answer.status, Some(8))?;
-    head.insert_header(header::CONTENT_TYPE, "application/problem+json")?;
+    let mut head = ResponseHeader::build_no_case(answer.status, Some(8))?;
+    head.insert_header(header::CONTENT_TYPE, PROBLEM)?;
     head.insert_header(header::CONTENT_LENGTH, length)?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    head.insert_header(X_REQUEST_ID, circumstances.request_id)?;
+    head.insert_header(header::CACHE_CONTROL, NO_STORE)?;
+    head.insert_header(X_REQUEST_ID_NAME, circumstances.request_id)?;
     if let Some(challenge) = challenge(rejection, circumstances.route) {
         head.insert_header(header::WWW_AUTHENTICATE, challenge)?;
     }
@@ -100,7 +116,28 @@ fn head(
 }
 
 /// RFC 6750 section 3.
-fn challenge(rejection: Rejection, route: Option<&RoutePlan>) -> Option<String> {
+fn challenge(rejection: Rejection, route: Option<&RoutePlan>) -> Option<HeaderValue> {
+    static FIXED: LazyLock<Vec<Option<HeaderValue>>> = LazyLock::new(|| {
+        let all = Rejection::ALL.iter();
+        all.map(|rejection| HeaderValue::try_from(spelled(*rejection, &[])?).ok())
+            .collect()
+    });
+    let asked: Vec<&str> = match route.map(|route| &route.access) {
+        Some(Access::Token(policy))
+            if rejection.answer().challenge == Challenge::InsufficientScope =>
+        {
+            let scopes = policy.scopes.iter().chain(&policy.any_scope);
+            scopes.map(String::as_str).collect()
+        }
+        _ => Vec::new(),
+    };
+    if asked.is_empty() {
+        return FIXED[rejection.index()].clone();
+    }
+    HeaderValue::try_from(spelled(rejection, &asked)?).ok()
+}
+
+fn spelled(rejection: Rejection, scopes: &[&str]) -> Option<String> {
     let answer = rejection.answer();
     let error = match answer.challenge {
         Challenge::None => return None,
@@ -113,18 +150,8 @@ fn challenge(rejection: Rejection, route: Option<&RoutePlan>) -> Option<String> 
         "Bearer realm=\"{REALM}\", error=\"{error}\", error_description=\"{}\"",
         answer.detail
     );
-    if answer.challenge == Challenge::InsufficientScope
-        && let Some(Access::Token(policy)) = route.map(|route| &route.access)
-    {
-        let scopes: Vec<&str> = policy
-            .scopes
-            .iter()
-            .chain(&policy.any_scope)
-            .map(String::as_str)
-            .collect();
-        if !scopes.is_empty() {
-            value.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
-        }
+    if !scopes.is_empty() {
+        value.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
     }
     Some(value)
 }

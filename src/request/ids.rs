@@ -2,7 +2,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID_NAME: &str = "x-request-id";
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static(X_REQUEST_ID_NAME);
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The caller's name for the request if it is safe to repeat, else one of ours.
@@ -24,7 +25,9 @@ impl RequestId {
     }
 
     pub fn fresh() -> Self {
-        RequestId(hex_value(&format!("{:032x}", fastrand::u128(..))))
+        let mut text = [0; 32];
+        hex(&mut text, &fastrand::u128(..).to_be_bytes());
+        RequestId(hex_value(&text))
     }
 
     pub fn value(&self) -> &HeaderValue {
@@ -72,12 +75,11 @@ impl Trace {
     }
 
     pub fn fresh() -> Self {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+        hex(&mut text[3..35], &fastrand::u128(1..).to_be_bytes());
+        hex(&mut text[36..52], &fastrand::u64(1..).to_be_bytes());
         Trace {
-            parent: hex_value(&format!(
-                "00-{:032x}-{:016x}-01",
-                fastrand::u128(1..),
-                fastrand::u64(1..)
-            )),
+            parent: hex_value(&text),
             started_here: true,
         }
     }
@@ -117,6 +119,15 @@ fn is_traceparent(value: &[u8]) -> bool {
         && value[36..52].iter().any(|b| *b != b'0')
 }
 
-fn hex_value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("0"))
+fn hex_value(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static("0"))
+}
+
+/// Writes each byte as two digits. `format!` takes some ten times as long, and each request needs two of these.
+fn hex(text: &mut [u8], bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
 }

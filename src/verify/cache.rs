@@ -1,11 +1,12 @@
 //! Proofs that are kept: a token is known by the SHA-256 of all of it, and a hit is one digest and one look-up.
 //!
 //! Only proofs enter, so that garbage cannot push good tokens out. What was true when a token was proved is asked again
-//! on each hit: its times, and that the issuer still has the very key that signed it. A plan has its own verifier and
-//! so its own caches: nothing that another configuration proved is ever found here.
+//! on each hit: its times, and that the issuer still has the very key that signed it. That nobody revoked it the
+//! verifier asks of every proof, kept or new: one that is revoked stays, so that it costs no signature and no question.
+//! A plan has its own verifier and so its own caches: nothing that another configuration proved is ever found here.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -17,6 +18,7 @@ use super::crypto::RingVerifier;
 use super::grants::heap;
 use super::keys::KeyStore;
 use super::principal::Principal;
+use super::revoked::{Facts, Revocations};
 use crate::clock::Clock;
 
 /// Of the whole token.
@@ -40,8 +42,9 @@ pub(super) struct Proved {
     pub(super) signed_by: Option<Arc<RingVerifier>>,
     /// The key set that was last seen to have this key.
     seen_in: AtomicU64,
-    #[expect(dead_code, reason = "revocations will read it")]
-    pub(super) named: Named,
+    /// The epoch of the revocations at which it was last found clear of them.
+    clear_at: AtomicU64,
+    named: Named,
     pub(super) times: Times,
     weight: u64,
 }
@@ -75,10 +78,12 @@ impl Times {
 }
 
 /// What a token can be revoked by, beside what its principal says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Named {
     pub(super) token_id: Option<Box<str>>,
     pub(super) session: Option<Box<str>>,
+    /// Only if the principal does not say it.
+    pub(super) subject: Option<Box<str>>,
     pub(super) issued_at: Option<u64>,
 }
 
@@ -87,7 +92,18 @@ impl Named {
         Named {
             token_id: claims.token_id().map(Box::from),
             session: claims.session().map(Box::from),
+            subject: None,
             issued_at: claims.issued_at(),
+        }
+    }
+
+    /// What an answer says, else what the token that it is about says of itself.
+    pub(super) fn or(self, token: Named) -> Self {
+        Named {
+            token_id: self.token_id.or(token.token_id),
+            session: self.session.or(token.session),
+            subject: self.subject.or(token.subject),
+            issued_at: self.issued_at.or(token.issued_at),
         }
     }
 }
@@ -104,13 +120,37 @@ impl Proved {
             principal,
             signed_by,
             seen_in: AtomicU64::new(0),
+            clear_at: AtomicU64::new(0),
             named,
             times,
             weight,
         }
     }
 
-    /// Whether it may stand for the token now. A later check of revocations belongs here.
+    /// Whether nobody has revoked it. Until something is added to the revocations that costs two loads.
+    pub(super) fn is_clear(&self, revocations: &Revocations) -> bool {
+        // Read first: what is added during the look-up is looked up again.
+        let epoch = revocations.epoch();
+        if self.clear_at.load(Ordering::Relaxed) == epoch {
+            return true;
+        }
+        let subject = self.principal.subject();
+        let clear = !revocations.revoked(&Facts {
+            issuer: &self.principal.grants.issuer_name,
+            jti: self.named.token_id.as_deref(),
+            sub: subject.as_deref().or(self.named.subject.as_deref()),
+            sid: self.named.session.as_deref(),
+            client: &self.principal.grants.client,
+            kid: self.signed_by.as_ref().map(|key| key.kid()),
+            issued_at: self.named.issued_at,
+        });
+        if clear {
+            self.clear_at.store(epoch, Ordering::Relaxed);
+        }
+        clear
+    }
+
+    /// Whether it may stand for the token now, unless somebody revoked it.
     pub(super) fn holds(&self, keys: &KeyStore, max_age: Duration, now: Now) -> bool {
         let times = &self.times;
         now.unix < times.dead_at
@@ -242,6 +282,7 @@ fn weight(principal: &Principal, named: &Named) -> u64 {
         + heap(size_of::<Proved>() + 16)
         + text(&named.token_id)
         + text(&named.session)
+        + text(&named.subject)
         + subject.map_or(0, |subject| heap(subject.len()) + heap(24))
         + principal.grants.bytes() / sharers
 }

@@ -262,7 +262,7 @@ fn roles<'v>(access: &'v Value<'_>) -> impl Iterator<Item = &'v str> {
 
 /// RFC 7519 section 2, NumericDate, which may have a fraction; rounded down, which is strict for `exp`. A number too
 /// large for us is the end of time, a negative one is refused.
-fn seconds(value: Option<&Value<'_>>) -> Option<u64> {
+pub(super) fn seconds(value: Option<&Value<'_>>) -> Option<u64> {
     let Some(Value::Number(number)) = value else {
         return None;
     };

@@ -32,6 +32,8 @@ pub enum Refusal {
     SenderConstrained,
     /// The issuer was asked and says that the token is not active.
     Inactive,
+    /// Somebody revoked it here, or it was issued before the issuer's not-before.
+    Revoked,
 }
 
 /// The token could not be judged: 503 with `Retry-After`, never 401.

@@ -6,7 +6,6 @@
 mod ask;
 mod assertion;
 mod flights;
-mod reread;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +53,8 @@ pub(super) struct Question {
     pub(super) marked: bool,
     /// `exp` that it says itself, if we can read it.
     pub(super) expires: Option<u64>,
+    /// What it says itself that it can be revoked by.
+    pub(super) named: Named,
     /// `None` when no signature was checked.
     pub(super) signed_by: Option<Arc<RingVerifier>>,
 }
@@ -149,8 +150,10 @@ impl Introspector {
     }
 
     /// One question and what its answer means.
-    async fn fly(&self, question: Question) -> Outcome {
+    async fn fly(&self, mut question: Question) -> Outcome {
         let sent = Now::of(&self.clock);
+        // Nobody could have issued it later.
+        question.named.issued_at.get_or_insert(sent.unix);
         let answer = self.client.ask(&question.token).await;
         let took = self.clock.monotonic().saturating_sub(sent.monotonic);
         let body = match answer {
@@ -179,22 +182,26 @@ impl Introspector {
         });
         match checked {
             Ok(claims) => {
-                let proved = Arc::new(self.proved(&claims, &question, sent));
-                self.proofs.put(question.hash, proved.clone());
+                let hash = question.hash;
+                let proved = Arc::new(self.proved(&claims, question, sent));
+                self.proofs.put(hash, proved.clone());
                 Ok(proved)
             }
             Err(refusal) => self.refuse(question.hash, refusal),
         }
     }
 
-    fn proved(&self, claims: &Claims<'_>, question: &Question, sent: Now) -> Proved {
+    fn proved(&self, claims: &Claims<'_>, question: Question, sent: Now) -> Proved {
         let expires = [claims.expires(), question.expires];
         // Without any `exp` the age alone ends it.
         let expires = expires.into_iter().flatten().min().unwrap_or(u64::MAX);
         let times = Times::new(claims.begins(), expires, self.issuer.leeway, sent);
         let principal = self.granted.principal(claims);
-        let signed_by = question.signed_by.clone();
-        Proved::new(principal, signed_by, Named::of(claims), times)
+        let mut named = Named::of(claims).or(question.named);
+        if principal.subject.is_some() {
+            named.subject = None;
+        }
+        Proved::new(principal, question.signed_by, named, times)
     }
 
     pub(super) fn refuse(&self, hash: TokenHash, refusal: Refusal) -> Outcome {

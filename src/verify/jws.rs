@@ -42,7 +42,7 @@ impl<'a> Compact<'a> {
         let mut dots = [0; 4];
         let mut count = 0;
         // Stops at the fourth dot, however many follow.
-        for (at, _) in token.match_indices('.').take(dots.len()) {
+        for at in memchr::memchr_iter(b'.', token.as_bytes()).take(dots.len()) {
             dots[count] = at;
             count += 1;
         }

@@ -95,7 +95,7 @@ impl KeyStore {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let snapshot = plan.keys.snapshot.clone();
-        let store = KeyStore {
+        Arc::new(KeyStore {
             issuer,
             name: plan.name.clone(),
             algorithms: plan.algorithms.clone(),
@@ -109,14 +109,13 @@ impl KeyStore {
             number: AtomicU64::new(0),
             floor: Floor::default(),
             state: Mutex::default(),
-        };
-        store.restore();
-        Arc::new(store)
+        })
     }
 
-    /// What an earlier process left, if it is still good. Anything else is as if there were nothing.
-    fn restore(&self) {
-        let Some(snapshot) = &self.snapshot else {
+    /// Takes what an earlier process left, if it is still good and nothing came yet. Anything else is as if there were
+    /// nothing.
+    pub(super) fn restore(&self) {
+        let (Some(snapshot), None) = (&self.snapshot, &*self.current.load()) else {
             return;
         };
         let read = snapshot.read().and_then(|left| match left {

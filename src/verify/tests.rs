@@ -3,11 +3,15 @@
 mod cache;
 mod claims;
 mod fetch;
+mod inbox;
 mod introspect;
 mod jwk;
 mod keys;
 mod mint;
+mod not_before;
 mod refresh;
+mod revocation;
+mod revoked;
 mod server;
 mod signatures;
 mod snapshot;
@@ -53,6 +57,8 @@ pub(super) fn issuer() -> IssuerPlan {
             timeout: Duration::from_secs(5),
             snapshot: None,
         },
+        not_before: None,
+        logout_clients: Vec::new(),
         introspection: None,
     }
 }
@@ -90,6 +96,10 @@ pub(super) fn plan(issuers: Vec<IssuerPlan>) -> Plan {
             max_bytes: 32 * 1024 * 1024,
             max_age: Duration::from_secs(300),
         },
+        revocations: crate::config::plan::RevocationsPlan {
+            file: None,
+            max: 100_000,
+        },
         upstreams: Vec::new(),
         routes: Vec::new(),
         access_log: false,
@@ -118,8 +128,12 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn new(issuers: Vec<(IssuerPlan, Vec<Value>)>) -> Self {
-        let (issuers, keys): (Vec<_>, Vec<_>) = issuers.into_iter().unzip();
-        let plan = plan(issuers);
+        let (issuers, keys) = issuers.into_iter().unzip();
+        Self::of(plan(issuers), keys).await
+    }
+
+    /// A plan, and the keys of each of its issuers.
+    pub(super) async fn of(plan: Plan, keys: Vec<Vec<Value>>) -> Self {
         let clock = Clock::manual(NOW);
         let metrics = Metrics::new(&plan).expect("metrics");
         let sources = keys

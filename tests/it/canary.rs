@@ -353,3 +353,133 @@ fn no_secret_of_the_configuration_comes_out() {
     Secrets::default().absent_from("standard error", &running.process.stderr());
     Secrets::default().absent_from("standard output", &running.process.stdout());
 }
+
+/// A form, a bare message or a revocation, as a whole request.
+fn post(path: &str, fields: &str, body: &str) -> String {
+    let length = format!("{fields}Content-Length: {}\r\n", body.len());
+    request(&format!("POST {path}"), &length) + body
+}
+
+#[test]
+fn no_admin_token_and_no_message_of_an_issuer_comes_out() {
+    const ADMIN: &str = "aDm1n-0f-ThE-cAnArY-t3st";
+    let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
+    let scratch = Scratch::new();
+    let secret = scratch.file("gateway", "demo-only-gateway\n");
+    let file = scratch.path("revocations.json");
+    let setup = setup(&issuer, &origin())
+        .admin_token("${env:PORTCULLIS_TEST_TOKEN}")
+        .revocations(format!("{{ file: '{}', max: 3 }}", file.display()))
+        .issuers(format!(
+            "{{ keycloak: {{ issuer: '{}', audience: [eazybank-gateway], not_before: {{ poll: 1s }},
+               logout: {{ clients: [eazybank-user-demo] }},
+               introspection: {{ client_id: eazybank-gateway, client_secret: '${{file:{secret}}}' }} }} }}",
+            issuer.url()
+        ));
+    let now = Clock::system().unix();
+    let kid = issuer.active_kid("RS256").unwrap();
+    let sign = |typ: &str, claims: serde_json::Value| {
+        let header = format!(r#"{{"alg":"RS256","typ":"{typ}","kid":"{kid}"}}"#);
+        issuer.sign(&header, &claims.to_string(), &Signer::Realm)
+    };
+    let push = |id: &str, resource: &str| {
+        sign(
+            "JWT",
+            serde_json::json!({"id": id, "expiration": now + 300, "resource": resource,
+                "action": "PUSH_NOT_BEFORE", "notBefore": 1}),
+        )
+    };
+    let logout = |jti: &str, audience: &str| {
+        sign(
+            "logout+jwt",
+            serde_json::json!({"iss": issuer.url(), "aud": audience, "iat": now, "exp": now + 300,
+                "jti": jti, "sid": CANARY, "sub": CANARY, "note": CANARY,
+                "events": {"http://schemas.openid.net/event/backchannel-logout": {}}}),
+        )
+    };
+    let messages = [
+        ("the push", push(CANARY, "eazybank-gateway")),
+        ("the push to somebody else", push("1", CANARY)),
+        ("the logout token", logout(CANARY, "eazybank-user-demo")),
+        ("the logout token of another client", logout("2", CANARY)),
+    ];
+    let mut secrets = Secrets::default();
+    secrets.token("the admin token", ADMIN);
+    for (what, message) in &messages {
+        secrets.token(what, message);
+    }
+    let mut running = Running::start_with(&setup, |command| {
+        command
+            .env("PORTCULLIS_LOG", "trace")
+            .env("PORTCULLIS_TEST_TOKEN", ADMIN);
+    });
+    running.wait_ready();
+
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let mut requests = Vec::new();
+    for (_, message) in &messages {
+        for path in [
+            "/issuers/keycloak/k_push_not_before",
+            "/issuers/keycloak/backchannel-logout",
+        ] {
+            requests.push(post(path, "", message));
+            requests.push(post(
+                path,
+                form,
+                &format!("logout_token={message}&x={CANARY}"),
+            ));
+            requests.push(post(&format!("{path}?{message}"), &bearer(message), ""));
+            requests.push(post(path, &bearer(ADMIN), &message.repeat(20)));
+        }
+        requests.push(post("/revocations", &bearer(message), CANARY));
+        requests.push(post("/revocations", &bearer(ADMIN), message));
+        requests.push(post(
+            "/revocations",
+            &bearer(ADMIN),
+            &format!("{{\"{message}\":1}}"),
+        ));
+        requests.push(post(
+            "/revocations",
+            &bearer(ADMIN),
+            &format!("{{\"issuer\":\"{CANARY}\",\"jti\":\"{message}\",\"until\":\"{CANARY}\"}}"),
+        ));
+    }
+    for fields in [
+        bearer(&format!("{ADMIN}{CANARY}")),
+        format!("{}{}", bearer(ADMIN), bearer(CANARY)),
+        format!("Authorization: {ADMIN}\r\n"),
+        format!("Authorization: Basic {ADMIN}\r\n"),
+    ] {
+        requests.push(request(&format!("GET /revocations?{ADMIN}"), &fields));
+        requests.push(request("DELETE /revocations/a", &fields));
+    }
+    requests.push(request(
+        &format!("DELETE /revocations/{CANARY}"),
+        &bearer(ADMIN),
+    ));
+    requests.push(request(
+        &format!("DELETE /revocations/{ADMIN}"),
+        &bearer(ADMIN),
+    ));
+    for (number, request) in requests.iter().enumerate() {
+        let answer = exchange(running.admin, request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+        secrets.absent_from(&format!("the answer to request {number}"), &answer);
+    }
+    // They were not refused one and all: the session of the logout is revoked, for whoever may see it.
+    let list = exchange(
+        running.admin,
+        request("GET /revocations", &bearer(ADMIN)).as_bytes(),
+    );
+    assert!(
+        list.starts_with("HTTP/1.1 200") && list.contains(CANARY),
+        "{list}"
+    );
+    let pushed = exchange(running.admin, request("GET /issuers", "").as_bytes());
+    assert!(pushed.contains("\"from\":\"push\""), "{pushed}");
+    running.process.signal("TERM");
+    assert_eq!(running.process.exit(), Some(0));
+    secrets.absent_from("standard error", &running.process.stderr());
+    secrets.absent_from("standard output", &running.process.stdout());
+}

@@ -20,6 +20,7 @@ mod docs;
 mod layout;
 mod process;
 mod introspection;
+mod revocation;
 mod support;
 mod tls;
 mod upstream_view;

@@ -19,7 +19,7 @@ use portcullis::demo::issuer::{Issuer, IssuerOptions};
 use portcullis::demo::services::Services;
 use portcullis::reject::Rejection;
 
-use crate::support::{Connection, Gateway};
+use crate::support::{Connection, Gateway, send};
 use credentials::Credential;
 
 const DEMO: &str = include_str!("../../conf/demo.yaml");
@@ -123,6 +123,17 @@ fn demo_section(met: &mut Vec<String>) -> String {
         .collect();
     let gateway = Gateway::of(plan, Clock::system());
     gateway.wait_ready();
+    let revoked = send(
+        gateway.admin(),
+        "POST",
+        "/revocations",
+        "Authorization: Bearer demo-only-admin\r\n",
+        &format!(
+            r#"{{"issuer":"keycloak","jti":"{}","until":"2100-01-01T00:00:00Z"}}"#,
+            credentials::REVOKED
+        ),
+    );
+    assert_eq!(revoked.status, 201, "{}", revoked.text());
     let credentials = credentials::all(&issuer);
     let id = |route: &str, place: usize| format!("{route}.{place}");
     let mut passed = 0;

@@ -92,7 +92,7 @@ fn sigterm_drains_and_ends_when_the_last_request_does() {
 #[test]
 fn sigterm_serves_on_during_pre_stop() {
     let origin = Origin::start();
-    let mut running = Running::start(&with_drain(&origin, "{ pre_stop: 2s, drain: 60s }"));
+    let mut running = Running::start(&with_drain(&origin, "{ pre_stop: 5s, drain: 60s }"));
     running.process.signal("TERM");
     eventually("readiness fails", || {
         get(running.admin, "/readyz", None).status == 503

@@ -14,7 +14,7 @@ mod process;
 pub use demo::{Demo, command as demo_command};
 pub use faulty::{Faulty, Ill, gzip_bomb};
 pub use gateway::{Gateway, Setup, eventually};
-pub use http1::{Answer, Connection, get};
+pub use http1::{Answer, Connection, get, send};
 pub use http2::Http2;
 pub use origin::{Origin, Received};
 pub use process::{Finished, Process, Running, free_ports, loopback, portcullis, run};

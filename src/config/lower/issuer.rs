@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::config::diagnostic::{Fault, nearest};
 use crate::config::format;
-use crate::config::plan::{Algorithm, IssuerPlan, KeysFrom, KeysPlan, Unmarked};
+use crate::config::plan::{
+    Algorithm, IssuerPlan, KeysFrom, KeysPlan, NotBeforePlan, RevocationsPlan, Unmarked,
+};
 use crate::config::view::{Spot, View};
 
 use super::{Context, introspection};
@@ -73,6 +75,8 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
         },
         leeway: leeway(view, context),
         keys: keys(&view.block("keys"), &keys_from, context),
+        not_before: not_before(view, context),
+        logout_clients: view.block("logout").texts("clients"),
         introspection: introspection::issuer(view, context),
         keys_from,
     }
@@ -227,15 +231,7 @@ fn leeway(view: &View<'_>, context: &mut Context<'_>) -> Duration {
 
 fn keys(view: &View<'_>, from: &KeysFrom, context: &mut Context<'_>) -> KeysPlan {
     for key in ["refresh", "cooldown"] {
-        if let Some(spot) = view.get(key)
-            && (1..1000).contains(&view.duration(key).as_millis())
-        {
-            let fault = Fault::new(format!("{} is less than 1s", spot.node.shown()));
-            context.problem(
-                &spot,
-                fault.hint("the issuer would be asked too often; write `1s` or more"),
-            );
-        }
+        seldom(view, key, context);
     }
     let plan = KeysPlan {
         refresh: view.duration("refresh"),
@@ -278,4 +274,57 @@ fn snapshot(view: &View<'_>, from: &KeysFrom, context: &mut Context<'_>) -> Opti
     }
     context.writable(&spot, &path);
     Some(path)
+}
+
+fn not_before(issuer: &View<'_>, context: &mut Context<'_>) -> Option<NotBeforePlan> {
+    let view = issuer.block("not_before");
+    if !view.present() {
+        return None;
+    }
+    seldom(&view, "poll", context);
+    let insecure = issuer.flag("insecure");
+    let said = view.get("url").or_else(|| issuer.get("issuer"));
+    if let (Some(spot), false) = (&said, insecure) {
+        secure(spot, context);
+    }
+    Some(NotBeforePlan {
+        poll: view.duration("poll"),
+        url: said.map(|spot| spot.text()).unwrap_or_default(),
+    })
+}
+
+/// An interval at which the issuer is called.
+fn seldom(view: &View<'_>, key: &str, context: &mut Context<'_>) {
+    if let Some(spot) = view.get(key)
+        && (1..1000).contains(&view.duration(key).as_millis())
+    {
+        let fault = Fault::new(format!("{} is less than 1s", spot.node.shown()));
+        context.problem(
+            &spot,
+            fault.hint("the issuer would be asked too often; write `1s` or more"),
+        );
+    }
+}
+
+/// What a restart forgets that it should not, because the keys outlive it.
+pub(super) fn forgotten(
+    file: &View<'_>,
+    issuers: &[IssuerPlan],
+    revocations: &RevocationsPlan,
+    context: &mut Context<'_>,
+) {
+    let block = file.entry_block("issuers");
+    let views = file.named("issuers").into_iter();
+    let views = views.map(|named| named.spot.view(block).block("keys"));
+    for (keys, plan) in views.zip(issuers) {
+        if let Some(spot) = keys.get("snapshot")
+            && plan.not_before.is_some()
+            && revocations.file.is_none()
+        {
+            let fault = Fault::new(
+                "after a restart while the issuer is away its keys are known, and its not-before is not",
+            );
+            context.warning(&spot, fault.hint("set `revocations.file`, which keeps it"));
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::config::diagnostic::Fault;
 use crate::config::format;
 use crate::config::plan::{
-    AdminPlan, Limits, ListenerPlan, ListenerTls, ServerPlan, TokenCachePlan,
+    AdminPlan, Limits, ListenerPlan, ListenerTls, RevocationsPlan, ServerPlan, TokenCachePlan,
 };
 use crate::config::view::{Spot, View};
 
@@ -25,6 +25,14 @@ pub(super) fn token_cache(view: &View<'_>) -> TokenCachePlan {
     TokenCachePlan {
         max_bytes: view.size("max_bytes"),
         max_age: view.duration("max_age"),
+    }
+}
+
+pub(super) fn revocations(view: &View<'_>) -> RevocationsPlan {
+    RevocationsPlan {
+        // That it can be read and written shows at the start: it need not be there before.
+        file: view.text("file").map(Into::into),
+        max: view.number("max"),
     }
 }
 

@@ -37,8 +37,9 @@ pub(super) static ISSUER: Block = Block {
         .default("refuse"),
         key("leeway", Kind::Scalar(Format::DurationOrZero), "Clock difference that `exp` and `nbf` forgive, 60s at most.").default("5s"),
         key("keys", Kind::Block(&KEYS), "How the signing keys are kept."),
-        key("not_before", Kind::Block(&NOT_BEFORE), "Follows the realm's not-before moment.").absent("off").later(),
-        key("logout", Kind::Block(&LOGOUT), "Back-channel logout.").absent("off").later(),
+        key("not_before", Kind::Block(&NOT_BEFORE), "Follows the realm's not-before; `{}` takes the defaults.")
+            .absent("off"),
+        key("logout", Kind::Block(&LOGOUT), "Back-channel logout.").absent("off"),
         key("dpop", Kind::Word(&["refuse", "allow", "require"]), "Tokens bound to a key of their client (RFC 9449).")
             .default("refuse")
             .later(),
@@ -82,21 +83,26 @@ static KEYS: Block = Block {
 
 static NOT_BEFORE: Block = Block {
     name: "issuers.NAME.not_before",
-    doc: "Tokens issued before the realm's not-before moment are refused.",
+    doc: "Tokens issued before the second that Keycloak's realm document says are refused.",
     keys: &[
-        key("poll", DURATION, "Time between two looks.").default("15s"),
-        key("url", URL, "The realm's public document.").absent("`{issuer}`"),
+        key("poll", DURATION, "Time between two looks, 1s or more.").default("15s"),
+        key(
+            "url",
+            URL,
+            "The realm's public document, which has `tokens-not-before`.",
+        )
+        .absent("`{issuer}`"),
     ],
     misplaced: &[],
 };
 
 static LOGOUT: Block = Block {
     name: "issuers.NAME.logout",
-    doc: "Heard on the admin listener.",
+    doc: "Heard on the admin listener, at `/issuers/NAME/backchannel-logout`.",
     keys: &[key(
         "clients",
         WORDS,
-        "Clients whose logout tokens are for this gateway.",
+        "Clients whose logouts this gateway hears: `aud` of the logout token must be one of them.",
     )
     .required()],
     misplaced: &[],

@@ -42,9 +42,8 @@ pub(in crate::config) static ROOT: Block = Block {
         key(
             "revocations",
             Kind::Block(&REVOCATIONS),
-            "Tokens refused by hand before they expire.",
-        )
-        .later(),
+            "Tokens that are refused before they expire.",
+        ),
         key(
             "access_log",
             Kind::Block(&ACCESS_LOG),
@@ -198,7 +197,7 @@ static ADMIN: Block = Block {
         key(
             "token",
             Kind::Secret,
-            "Bearer token for the calls that change something.",
+            "Bearer token for fetching keys now and for revocations.",
         )
         .absent("those calls are off"),
     ],
@@ -313,10 +312,21 @@ static TOKEN_CACHE: Block = Block {
 
 static REVOCATIONS: Block = Block {
     name: "revocations",
-    doc: "Set and listed through the admin listener.",
+    doc: "Set and listed through the admin listener, and set by back-channel logout.",
     keys: &[
-        key("file", FILE, "Where they survive a restart.").absent("in memory only"),
-        key("max", MANY, "How many are kept.").default("100000"),
+        key(
+            "file",
+            FILE,
+            "Where they survive a restart, each issuer's not-before with them. The gateway makes it, and `.new` and \
+             `.lock` beside it: its directory must be writable. One for each process.",
+        )
+        .absent("in memory only"),
+        key(
+            "max",
+            MANY,
+            "How many may hold at a time. When that many do, another one is refused and none is dropped.",
+        )
+        .default("100000"),
     ],
     misplaced: &[],
 };

@@ -1,3 +1,4 @@
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc;
 
 use serde_json::{Value, json};
@@ -40,7 +41,10 @@ const RECORD: AccessRecord<'static> = AccessRecord {
     issuer: Some("keycloak"),
     proof: Some("local"),
     upstream: Some("accounts"),
-    peer: Some("10.0.0.1:8080"),
+    peer: Some(SocketAddr::new(
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)),
+        8080,
+    )),
     bytes_in: 0,
     bytes_out: 512,
     duration: Duration::from_micros(12_345),

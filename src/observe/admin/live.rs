@@ -1,12 +1,20 @@
 //! What the running gateway tells the admin listener.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
 use super::{
-    AdminState, Demands, IssuerReadiness, IssuerState, KeyState, PeerState, Readiness, RouteState,
-    UpstreamReadiness, UpstreamState,
+    AdminState, Demands, IssuerReadiness, IssuerState, KeyState, NotBeforeState, PeerState,
+    Readiness, RouteState, UpstreamReadiness, UpstreamState,
 };
+use crate::clock::Clock;
 use crate::config::plan::{Access, Algorithm, IssuerId, Policy, RoutePlan};
 use crate::gateway::Gateway;
+use crate::verify::revoked::Revocations;
+use crate::verify::{HeldNotBefore, Unheard};
 
+#[async_trait]
 impl AdminState for Gateway {
     fn readiness(&self) -> Readiness {
         let issuers = self.verifier.readiness().into_iter().enumerate();
@@ -68,6 +76,7 @@ impl AdminState for Gateway {
                 introspection_breaker: readiness.introspection_breaker,
                 reason: readiness.reason,
                 warning: readiness.warning,
+                not_before: not_before(self.verifier.not_before(IssuerId(index))),
             })
             .collect()
     }
@@ -96,6 +105,32 @@ impl AdminState for Gateway {
     fn routes(&self) -> Vec<RouteState> {
         let routes = self.plan.routes.iter();
         routes.map(|route| route_state(self, route)).collect()
+    }
+
+    fn issuer_names(&self) -> Vec<Arc<str>> {
+        let issuers = self.plan.issuers.iter();
+        issuers.map(|issuer| issuer.name.clone()).collect()
+    }
+
+    async fn refresh(&self, issuer: IssuerId) -> Option<Vec<KeyState>> {
+        let came = self.verifier.refresh(issuer).await;
+        came.then(|| self.verifier.keys(issuer).into_iter().map(key).collect())
+    }
+
+    async fn push_not_before(&self, issuer: IssuerId, message: &str) -> Result<(), Unheard> {
+        self.verifier.push_not_before(issuer, message).await
+    }
+
+    async fn log_out(&self, issuer: IssuerId, token: &str) -> Result<(), Unheard> {
+        self.verifier.log_out(issuer, token).await
+    }
+
+    fn revocations(&self) -> &Arc<Revocations> {
+        self.verifier.revocations()
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
     }
 }
 
@@ -137,6 +172,26 @@ fn demands(gateway: &Gateway, policy: &Policy) -> Demands {
 
 fn breaker(open: Option<bool>) -> Option<&'static str> {
     open.map(|open| if open { "open" } else { "closed" })
+}
+
+fn not_before(held: HeldNotBefore) -> Option<NotBeforeState> {
+    let HeldNotBefore {
+        not_before,
+        followed,
+        fault,
+    } = held;
+    let at = not_before.in_force();
+    let from = match at {
+        0 => None,
+        at if at == not_before.polled => Some("poll"),
+        _ => Some("push"),
+    };
+    (followed || at > 0).then_some(NotBeforeState {
+        at,
+        from,
+        followed,
+        reason: fault,
+    })
 }
 
 fn key(held: crate::verify::HeldKey) -> KeyState {

@@ -1,21 +1,57 @@
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pingora::apps::ServerApp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
 use super::*;
 use crate::edge::GuardApp;
 use crate::observe::metrics::Metrics;
+use crate::verify::{Flaw, Unjudged};
 
-#[derive(Default)]
+mod changes;
+
+const NOW: u64 = 1_790_000_000;
+
 struct Fake {
     keys: AtomicBool,
     stopping: AtomicBool,
     broken: bool,
+    /// What becomes of the next messages.
+    heard: Mutex<Result<(), Unheard>>,
+    /// What came.
+    messages: Mutex<Vec<String>>,
+    revocations: Arc<Revocations>,
+    clock: Clock,
 }
 
+impl Default for Fake {
+    fn default() -> Self {
+        let mut plan = crate::testkit::plan(Vec::new());
+        plan.revocations.max = 2;
+        let clock = Clock::manual(NOW);
+        Fake {
+            keys: AtomicBool::default(),
+            stopping: AtomicBool::default(),
+            broken: false,
+            heard: Mutex::new(Ok(())),
+            messages: Mutex::default(),
+            revocations: Revocations::of(&plan, clock.clone()).expect("memory"),
+            clock,
+        }
+    }
+}
+
+impl Fake {
+    fn hear(&self, message: &str) -> Result<(), Unheard> {
+        self.messages.lock().unwrap().push(message.to_owned());
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
 impl AdminState for Fake {
     fn readiness(&self) -> Readiness {
         let ready = self.keys.load(Ordering::Relaxed);
@@ -66,6 +102,35 @@ impl AdminState for Fake {
             demands: None,
         }]
     }
+
+    fn issuer_names(&self) -> Vec<Arc<str>> {
+        vec!["keycloak".into()]
+    }
+
+    async fn refresh(&self, _: IssuerId) -> Option<Vec<KeyState>> {
+        let key = || KeyState {
+            kid: "k1".to_owned(),
+            algorithms: vec!["RS256"],
+            age_seconds: 0,
+        };
+        self.keys.load(Ordering::Relaxed).then(|| vec![key()])
+    }
+
+    async fn push_not_before(&self, _: IssuerId, message: &str) -> Result<(), Unheard> {
+        self.hear(message)
+    }
+
+    async fn log_out(&self, _: IssuerId, token: &str) -> Result<(), Unheard> {
+        self.hear(token)
+    }
+
+    fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
+    }
 }
 
 struct Client {
@@ -81,11 +146,15 @@ struct Answer {
 
 impl Client {
     fn of(state: Arc<Fake>) -> Self {
+        Self::with(state, Some(Secret::from_value("admin token")))
+    }
+
+    fn with(state: Arc<Fake>, token: Option<Secret>) -> Self {
         let (client, server) = tokio::io::duplex(64 * 1024);
         let (shutdown, watch) = watch::channel(false);
         let plan = crate::testkit::plan(Vec::new());
         let metrics = Metrics::new(&plan).unwrap();
-        let app = Arc::new(AdminApp::new(state));
+        let app = Arc::new(AdminApp::new(state, token));
         let app = Arc::new(GuardApp::for_admin(app, &plan.limits, metrics));
         tokio::spawn(async move { app.process_new(Box::new(server), &watch).await });
         Client {
@@ -112,8 +181,10 @@ impl Client {
         let length = head
             .lines()
             .find_map(|l| l.strip_prefix("content-length: "))
-            .map(|l| l.parse().unwrap())
-            .expect("a content-length");
+            .map(|l| l.parse().unwrap());
+        let bodiless = head.starts_with("http/1.1 204");
+        assert_eq!(length.is_none(), bodiless, "{head}");
+        let length = length.unwrap_or(0);
         let mut body = vec![0; if method == "HEAD" { 0 } else { length }];
         self.stream.read_exact(&mut body).await.unwrap();
         Answer {
@@ -208,8 +279,13 @@ async fn what_is_not_there_is_a_problem() {
     for (method, path, status) in [
         ("GET", "/", 404),
         ("GET", "/livez/", 404),
-        ("GET", "/revocations", 404),
-        ("POST", "/issuers/keycloak/k_push_not_before", 404),
+        ("GET", "/revocations/", 404),
+        ("GET", "/revocations/a/b", 404),
+        ("POST", "/issuers/keycloak", 404),
+        ("POST", "/issuers/keycloak/keys", 404),
+        ("POST", "/issuers/keycloak/k_logout", 404),
+        ("POST", "/issuers/keycloak/keys/refresh/", 404),
+        ("POST", "/issuers/other/k_push_not_before", 404),
         ("POST", "/metrics", 405),
         ("DELETE", "/routes", 405),
     ] {

@@ -42,6 +42,16 @@ pub enum Asked {
     Failed,
 }
 
+/// Outcome of one message that an issuer sent to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    Ok,
+    /// It is not what it should be.
+    Refused,
+    /// It could not be judged, or not be kept.
+    Failed,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProofSource {
     Cache,

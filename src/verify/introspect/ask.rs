@@ -8,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
 use super::assertion::{self, assertion};
-use super::reread::Reread;
+
 use crate::clock::Clock;
 use crate::config::plan::{ClientAuth, EndpointFrom, IntrospectionPlan, IssuerPlan};
 use crate::config::private_key::PrivateKey;
+use crate::config::secret::Reread;
 use crate::verify::claims::Claims;
 use crate::verify::fetch::{self, FetchFault, Web};
 
@@ -155,20 +156,17 @@ impl Client {
 
 impl Credentials {
     fn new(issuer: &str, auth: &ClientAuth, clock: &Clock) -> Result<Self, String> {
-        let name = |key: &str| format!("issuers.{issuer}.introspection.{key}");
-        let text = |secret| {
-            let read = |text: &str| Ok(Arc::from(text));
-            Reread::new(secret, name("client_secret"), read, clock.clone())
-        };
+        let text = |secret| Reread::text(secret, clock.clone());
         Ok(match auth {
-            ClientAuth::Basic(secret) => Credentials::Basic(text(secret)?),
-            ClientAuth::Post(secret) => Credentials::Post(text(secret)?),
+            ClientAuth::Basic(secret) => Credentials::Basic(text(secret)),
+            ClientAuth::Post(secret) => Credentials::Post(text(secret)),
             ClientAuth::PrivateKey { pem, kid } => {
                 let read = |text: &str| {
                     let key = PrivateKey::from_pem(text).map(Arc::new);
                     key.map_err(|fault| fault.text().to_owned())
                 };
-                let key = Reread::new(pem, name("private_key"), read, clock.clone())?;
+                let name = format!("issuers.{issuer}.introspection.private_key");
+                let key = Reread::new(pem, name, read, clock.clone())?;
                 Credentials::Key(key, kid.clone())
             }
         })

@@ -19,10 +19,10 @@ use crate::verify::{Fault, Refusal, Source, Unjudged, Verifier, Wanted};
 const READER: &str = "eazybank-accounts-reader-cc";
 const LIGHT: &str = "eazybank-lightweight-cc";
 
-type Said = (Source, Result<(), Fault>);
+pub(super) type Said = (Source, Result<(), Fault>);
 
-const ASKED: Said = (Source::Introspection, Ok(()));
-const CACHE: Said = (Source::Cache, Ok(()));
+pub(super) const ASKED: Said = (Source::Introspection, Ok(()));
+pub(super) const CACHE: Said = (Source::Cache, Ok(()));
 const OPEN: Said = (
     Source::Introspection,
     Err(Fault::Unjudged(Unjudged::IntrospectionOpen)),
@@ -32,14 +32,14 @@ const FAILED: Said = (
     Err(Fault::Unjudged(Unjudged::IntrospectionFailed)),
 );
 
-struct World {
-    clock: Clock,
-    issuer: Issuer,
-    verifier: Verifier,
+pub(super) struct World {
+    pub(super) clock: Clock,
+    pub(super) issuer: Issuer,
+    pub(super) verifier: Verifier,
 }
 
 impl World {
-    async fn new(change: impl FnOnce(&mut IntrospectionPlan)) -> Arc<Self> {
+    pub(super) async fn new(change: impl FnOnce(&mut IntrospectionPlan)) -> Arc<Self> {
         let world = Self::without_keys(change).await;
         assert!(world.verifier.refresh(IssuerId(0)).await);
         world
@@ -83,7 +83,7 @@ impl World {
         })
     }
 
-    async fn prove(&self, token: &str) -> Said {
+    pub(super) async fn prove(&self, token: &str) -> Said {
         self.prove_for(token, Proof::Local).await
     }
 
@@ -97,11 +97,11 @@ impl World {
         (verdict.source, verdict.outcome.map(drop))
     }
 
-    fn asked(&self) -> u64 {
+    pub(super) fn asked(&self) -> u64 {
         self.issuer.requests(Endpoint::Introspect)
     }
 
-    fn breaks(&self, fault: Broken) {
+    pub(super) fn breaks(&self, fault: Broken) {
         self.issuer.set_fault(Endpoint::Introspect, fault);
     }
 

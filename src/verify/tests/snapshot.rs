@@ -39,7 +39,9 @@ async fn kept(name: &str) -> (PathBuf, PathBuf, IssuerPlan, Life) {
 
 /// A new process after so many seconds.
 fn restarted(plan: &IssuerPlan, after: u64, answers: Vec<Answer>) -> Life {
-    Life::at(plan.clone(), NOW + after, answers)
+    let life = Life::at(plan.clone(), NOW + after, answers);
+    life.verifier.issuers[0].keys.restore();
+    life
 }
 
 /// The write is behind the fetch: nobody waits for it but we.

@@ -9,6 +9,9 @@ const READER: &str = "eazybank-accounts-reader-cc";
 const CALLCENTER: &str = "eazybank-callcenter-cc";
 const USER: &str = "eazybank-user-demo";
 
+/// The `jti` that is revoked before the requests come.
+pub(super) const REVOKED: &str = "revoked";
+
 /// Every scope of the realm.
 const SCOPES: [&str; 6] = [
     "accounts:read",
@@ -229,6 +232,7 @@ fn misused(issuer: &Issuer) -> Vec<(&'static str, String)> {
             "an offline token",
             answered(issuer, USER, &["offline_access"], "refresh_token"),
         ),
+        ("a revoked token", claim(issuer, "jti", json!(REVOKED))),
         (
             "a lightweight token (eazybank-lightweight-cc)",
             issuer.token("eazybank-lightweight-cc", &SCOPES),

@@ -25,6 +25,7 @@ pub struct Setup {
     pub clock: Clock,
     pub drain: String,
     pub admin: String,
+    pub revocations: String,
 }
 
 impl Setup {
@@ -45,6 +46,7 @@ impl Setup {
             clock: Clock::system(),
             drain: "{ drain: 5s }".to_owned(),
             admin: "{ address: '127.0.0.1:9' }".to_owned(),
+            revocations: "{}".to_owned(),
         }
     }
 
@@ -79,6 +81,11 @@ impl Setup {
         self
     }
 
+    pub fn revocations(mut self, yaml: impl Into<String>) -> Self {
+        self.revocations = yaml.into();
+        self
+    }
+
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -87,12 +94,13 @@ impl Setup {
     pub fn yaml(&self) -> String {
         format!(
             "server: {{ threads: 1, shutdown: {} }}\nadmin: {}\n\
-             listeners: {}\nlimits: {}\nissuers: {}\nupstreams: {}\nroutes: {}\n",
+             listeners: {}\nlimits: {}\nissuers: {}\nrevocations: {}\nupstreams: {}\nroutes: {}\n",
             self.drain,
             self.admin,
             self.listeners,
             self.limits,
             self.issuers,
+            self.revocations,
             self.upstreams,
             self.routes
         )
@@ -142,6 +150,7 @@ impl Gateway {
         let surroundings = Surroundings {
             clock,
             access_log: Box::new(Shared(log.clone())),
+            alone: false,
         };
         let bound = server::bind(plan, surroundings).unwrap();
         let (addresses, admin) = (bound.addresses(), bound.admin_address());

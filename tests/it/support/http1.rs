@@ -191,6 +191,17 @@ pub fn get(address: SocketAddr, path: &str, token: Option<&str>) -> Answer {
         .answer()
 }
 
+/// One request with a body, on a connection of its own; `fields` are whole lines.
+pub fn send(address: SocketAddr, method: &str, path: &str, fields: &str, body: &str) -> Answer {
+    Connection::open(address)
+        .send(format!(
+            "{method} {path} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\nContent-Length: {}\r\n\
+             {fields}\r\n{body}",
+            body.len()
+        ))
+        .answer_to(method == "HEAD")
+}
+
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|w| w == needle)
 }

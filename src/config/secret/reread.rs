@@ -1,19 +1,18 @@
-//! A secret that may stand in a file, and is read again when the file changes.
+//! A secret that is used for as long as the process lives: its file is read again when it changes.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
+use super::Secret;
 use crate::clock::Clock;
-use crate::config::secret::Secret;
 
 /// How often the file is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// `T` is what the text is good for: the text itself, or a key.
-pub(super) struct Reread<T> {
+pub struct Reread<T> {
     clock: Clock,
-    /// What to call it in the log.
     name: String,
     read: fn(&str) -> Result<T, String>,
     file: Option<PathBuf>,
@@ -29,9 +28,32 @@ struct Known<T> {
 
 type Seen = (SystemTime, u64);
 
+impl<T> Known<T> {
+    fn new(value: T) -> Self {
+        Known {
+            value,
+            seen: None,
+            looked: None,
+        }
+    }
+}
+
+impl Reread<Arc<str>> {
+    /// One that is used as it is.
+    pub fn text(secret: &Secret, clock: Clock) -> Self {
+        Reread {
+            clock,
+            name: String::new(),
+            read: |text| Ok(text.into()),
+            file: secret.file().cloned(),
+            state: Mutex::new(Known::new(secret.expose().into())),
+        }
+    }
+}
+
 impl<T: Clone> Reread<T> {
-    /// Fails if the text is good for nothing.
-    pub(super) fn new(
+    /// Fails if the text is good for nothing. `name` is what the log calls it.
+    pub fn new(
         secret: &Secret,
         name: String,
         read: fn(&str) -> Result<T, String>,
@@ -43,16 +65,12 @@ impl<T: Clone> Reread<T> {
             name,
             read,
             file: secret.file().cloned(),
-            state: Mutex::new(Known {
-                value,
-                seen: None,
-                looked: None,
-            }),
+            state: Mutex::new(Known::new(value)),
         })
     }
 
     /// The last good value when the file cannot be read, or holds what is good for nothing.
-    pub(super) async fn current(&self) -> T {
+    pub async fn current(&self) -> T {
         let Some(path) = &self.file else {
             return self.known().value.clone();
         };
