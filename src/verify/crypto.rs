@@ -1,7 +1,13 @@
-//! ring behind jsonwebtoken: the one process-wide `CryptoProvider`.
+//! The arithmetic behind jsonwebtoken: ring, or AWS-LC with the cargo feature `aws-lc`, through the one process-wide
+//! `CryptoProvider`.
 //!
 //! Only verification of asymmetric signatures exists here (RFC 7518 sections 3.3 to 3.5, RFC 8037 section 3.1). There
 //! is no signer and no HMAC, so no configuration and no token can confuse a public key with a secret.
+
+#[cfg(feature = "aws-lc")]
+mod aws_lc;
+#[cfg(not(feature = "aws-lc"))]
+mod ring;
 
 use std::sync::Arc;
 
@@ -9,8 +15,11 @@ use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::signature::{Error, Verifier};
 use jsonwebtoken::{Algorithm as Jose, DecodingKey, DecodingKeyKind};
-use ring::signature as r;
 
+#[cfg(feature = "aws-lc")]
+use self::aws_lc::Check;
+#[cfg(not(feature = "aws-lc"))]
+use self::ring::Check;
 use crate::config::plan::Algorithm;
 
 static RING: CryptoProvider = CryptoProvider {
@@ -36,13 +45,19 @@ pub(super) struct RingVerifier {
     kid: Arc<str>,
     algorithm: Algorithm,
     key: DecodingKey,
+    check: Check,
 }
+
+/// Which of the libraries' reasons it was helps nobody.
+#[derive(Debug)]
+struct WrongSignature;
 
 impl RingVerifier {
     pub(super) fn new(kid: Arc<str>, algorithm: Algorithm, key: DecodingKey) -> Self {
         RingVerifier {
             kid,
             algorithm,
+            check: Check::new(algorithm, &key),
             key,
         }
     }
@@ -102,30 +117,9 @@ fn jose(algorithm: Algorithm) -> Jose {
 
 impl Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), Error> {
-        let rsa = |parameters| match self.key.kind() {
-            DecodingKeyKind::RsaModulusExponent { n, e } => {
-                r::RsaPublicKeyComponents { n, e }.verify(parameters, message, signature)
-            }
-            DecodingKeyKind::SecretOrDer(_) => Err(ring::error::Unspecified),
-        };
-        let curve = |parameters: &'static dyn r::VerificationAlgorithm| match self.key.kind() {
-            DecodingKeyKind::SecretOrDer(key) => {
-                r::UnparsedPublicKey::new(parameters, key).verify(message, signature)
-            }
-            DecodingKeyKind::RsaModulusExponent { .. } => Err(ring::error::Unspecified),
-        };
-        match self.algorithm {
-            Algorithm::RS256 => rsa(&r::RSA_PKCS1_2048_8192_SHA256),
-            Algorithm::RS384 => rsa(&r::RSA_PKCS1_2048_8192_SHA384),
-            Algorithm::RS512 => rsa(&r::RSA_PKCS1_2048_8192_SHA512),
-            Algorithm::PS256 => rsa(&r::RSA_PSS_2048_8192_SHA256),
-            Algorithm::PS384 => rsa(&r::RSA_PSS_2048_8192_SHA384),
-            Algorithm::PS512 => rsa(&r::RSA_PSS_2048_8192_SHA512),
-            Algorithm::ES256 => curve(&r::ECDSA_P256_SHA256_FIXED),
-            Algorithm::ES384 => curve(&r::ECDSA_P384_SHA384_FIXED),
-            Algorithm::EdDSA => curve(&r::ED25519),
-        }
-        .map_err(|ring::error::Unspecified| Error::new())
+        self.check
+            .verify(self.algorithm, &self.key, message, signature)
+            .map_err(|WrongSignature| Error::new())
     }
 }
 
