@@ -33,6 +33,7 @@ pub use crypto::install as install_crypto;
 pub use fault::{Fault, Refusal, Unjudged};
 pub use inbox::{Flaw, Unheard};
 pub use jwk::HeldKey;
+pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
 pub use verdict::{Source, Verdict, Wanted};
@@ -172,10 +173,7 @@ impl Verifier {
             Proof::Introspect => return None,
             Proof::Fresh(age) => Some(age),
             Proof::Local => {
-                let now = Now {
-                    unix: self.clock.unix(),
-                    monotonic: self.clock.monotonic(),
-                };
+                let now = Now::of(&self.clock);
                 let keys = |proved: &Proved| &*self.issuers[proved.principal.grants.issuer.0].keys;
                 let kept = self.proofs.get(hash, self.proofs.max_age(), now, keys);
                 if kept.is_some() {
@@ -322,12 +320,9 @@ impl Verifier {
         claims: &Claims<'_>,
         signed_by: Arc<RingVerifier>,
     ) -> Proved {
-        let leeway = issuer.plan.leeway.as_secs();
-        let times = Times {
-            born_at: claims.begins().saturating_sub(leeway),
-            dead_at: claims.expires().unwrap_or_default().saturating_add(leeway),
-            proved_at: self.clock.monotonic(),
-        };
+        let expires = claims.expires().unwrap_or_default();
+        let now = Now::of(&self.clock);
+        let times = Times::new(claims.begins(), expires, issuer.plan.leeway, now);
         let principal = issuer.granted.principal(claims);
         Proved::new(principal, Some(signed_by), Named::of(claims), times)
     }

@@ -161,6 +161,21 @@ impl Keys {
         held
     }
 
+    /// The names that were another key's in an older set.
+    pub(super) fn renamed(&self, old: &Keys) -> Vec<&str> {
+        let other = |kid: &str, slot: &Slot| match (&slot.verifier, old.find(kid, slot.algorithm)) {
+            (Some(is), Found::Key(was)) => !is.same_key(was),
+            _ => false,
+        };
+        let mut names = Vec::new();
+        for (kid, slots) in &self.by_kid {
+            if slots.iter().any(|slot| other(kid, slot)) {
+                names.push(&**kid);
+            }
+        }
+        names
+    }
+
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Found<'_> {
         let Some(slots) = self.by_kid.get(kid) else {
             return Found::Unknown;
