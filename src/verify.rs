@@ -45,7 +45,7 @@ use crate::observe::metrics::Metrics;
 
 use self::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
 use self::claims::Claims;
-use self::crypto::RingVerifier;
+use self::crypto::VerifyingKey;
 use self::fetch::KeySource;
 use self::grants::{Forwarded, Granted};
 use self::inbox::Inbox;
@@ -318,7 +318,7 @@ impl Verifier {
         &self,
         issuer: &Trusted,
         claims: &Claims<'_>,
-        signed_by: Arc<RingVerifier>,
+        signed_by: Arc<VerifyingKey>,
     ) -> Proved {
         let expires = claims.expires().unwrap_or_default();
         let now = Now::of(&self.clock);
@@ -356,9 +356,9 @@ impl Verifier {
 
 /// What came of everything that can be said without asking.
 enum Local {
-    Proved(Arc<RingVerifier>),
+    Proved(Arc<VerifyingKey>),
     /// The key that the signature held for, if one was found.
-    Ask(Option<Arc<RingVerifier>>),
+    Ask(Option<Arc<VerifyingKey>>),
 }
 
 async fn ask(

@@ -14,7 +14,7 @@ use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
 
 use super::claims::Claims;
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::grants::heap;
 use super::keys::KeyStore;
 use super::principal::Principal;
@@ -39,7 +39,7 @@ impl TokenHash {
 pub(super) struct Proved {
     pub(super) principal: Principal,
     /// The key that the signature was checked with; `None` when the issuer's word alone is the proof.
-    pub(super) signed_by: Option<Arc<RingVerifier>>,
+    pub(super) signed_by: Option<Arc<VerifyingKey>>,
     /// The key set that was last seen to have this key.
     seen_in: AtomicU64,
     /// The epoch of the revocations at which it was last found clear of them.
@@ -111,7 +111,7 @@ impl Named {
 impl Proved {
     pub(super) fn new(
         principal: Principal,
-        signed_by: Option<Arc<RingVerifier>>,
+        signed_by: Option<Arc<VerifyingKey>>,
         named: Named,
         times: Times,
     ) -> Self {

@@ -17,7 +17,7 @@ use self::ask::Client;
 use self::flights::{Entry, Flights, Outcome};
 use super::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
 use super::claims::Claims;
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::grants::Granted;
 use super::keys::KeyStore;
@@ -56,7 +56,7 @@ pub(super) struct Question {
     /// What it says itself that it can be revoked by.
     pub(super) named: Named,
     /// `None` when no signature was checked.
-    pub(super) signed_by: Option<Arc<RingVerifier>>,
+    pub(super) signed_by: Option<Arc<VerifyingKey>>,
 }
 
 impl Introspector {

@@ -21,7 +21,7 @@ use self::pace::{CoolDown, Floor, jittered, pause};
 pub use self::report::KeysState;
 use self::report::summary;
 use self::snapshot::Snapshot;
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::fetch::{FetchFault, KeySource};
 use super::jwk::{Found, Keys, Skip};
@@ -146,8 +146,8 @@ impl KeyStore {
         self: &Arc<Self>,
         kid: &str,
         algorithm: Algorithm,
-        check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
-    ) -> Result<Arc<RingVerifier>, Fault> {
+        check: impl Fn(&VerifyingKey) -> Result<(), Refusal>,
+    ) -> Result<Arc<VerifyingKey>, Fault> {
         match self.known(kid, algorithm, &check) {
             Ok(Some(key)) => return Ok(key),
             Ok(None) => {}
@@ -189,8 +189,8 @@ impl KeyStore {
         self: &Arc<Self>,
         kid: &str,
         algorithm: Algorithm,
-        check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
-    ) -> Result<Arc<RingVerifier>, Fault> {
+        check: impl Fn(&VerifyingKey) -> Result<(), Refusal>,
+    ) -> Result<Arc<VerifyingKey>, Fault> {
         let patience = Instant::now() + PATIENCE;
         loop {
             let (mut flight, ours) = self.join(false);
@@ -213,7 +213,7 @@ impl KeyStore {
     /// set is searched once.
     pub(super) fn holds(
         &self,
-        key: &Arc<RingVerifier>,
+        key: &Arc<VerifyingKey>,
         seen_in: &AtomicU64,
         now: Duration,
     ) -> bool {
@@ -242,8 +242,8 @@ impl KeyStore {
         &self,
         kid: &str,
         algorithm: Algorithm,
-        check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
-    ) -> Result<Option<Arc<RingVerifier>>, Fault> {
+        check: impl Fn(&VerifyingKey) -> Result<(), Refusal>,
+    ) -> Result<Option<Arc<VerifyingKey>>, Fault> {
         let set = self.current.load();
         let Some(set) = set.as_deref() else {
             return Err(Unjudged::NoKeys.into());
