@@ -1,6 +1,6 @@
 //! One name for Keycloak outside, another inside.
 
-use crate::gateway::{Portcullis, read};
+use crate::gateway::{Portcullis, Setup, read};
 use crate::keycloak::REALM;
 use crate::say::say;
 use crate::{World, eventually};
@@ -27,7 +27,11 @@ pub fn all(world: &mut World) {
     say!("asked as {inside}: issuer {issuer}, jwks_uri {certs}");
 
     let discovery = format!("    discovery_url: {inside}\n");
-    let gateway = Portcullis::start(&issuer, &discovery, services);
+    let setup = Setup {
+        more: &discovery,
+        ..Setup::new(&issuer, services)
+    };
+    let gateway = Portcullis::start(&setup);
     gateway.wait_ready();
     for host in ["localhost", "127.0.0.1"] {
         keycloak.call_it(host);
@@ -37,7 +41,10 @@ pub fn all(world: &mut World) {
     }
 
     let wrong = keycloak.url(REALM);
-    let gateway = Portcullis::start(&wrong, &discovery, services);
+    let gateway = Portcullis::start(&Setup {
+        issuer: &wrong,
+        ..setup
+    });
     let mut readiness = gateway.readiness();
     eventually("the reason names both issuers", 20, || {
         readiness = gateway.readiness();

@@ -1,7 +1,8 @@
 //! Keycloak itself: started and stopped by the repository's script, asked as its clients and its administrator do.
 
 use std::process::Command;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +14,10 @@ use crate::say::say;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/keycloak.sh");
 pub const REALM: &str = "/realms/eazybank";
 pub const TOKEN: &str = "/realms/eazybank/protocol/openid-connect/token";
+const REVOKE: &str = "/realms/eazybank/protocol/openid-connect/revoke";
+const ADMIN: &str = "/admin/realms/eazybank";
+/// The administrator's token lives for a minute.
+const ADMIN_TOKEN: Duration = Duration::from_secs(30);
 const KEYS: &str = "/admin/realms/eazybank/components?type=org.keycloak.keys.KeyProvider";
 
 /// A Keycloak that may not run yet; stopped when dropped, on failure too.
@@ -22,6 +27,8 @@ pub struct Keycloak {
     /// What requests name, which is part of the issuer unless a hostname is fixed.
     host: String,
     running: bool,
+    /// The administrator's token and when it was asked for: a grant by password costs Keycloak a tenth of a second.
+    administrator: Mutex<Option<(Instant, String)>>,
 }
 
 impl Keycloak {
@@ -32,6 +39,7 @@ impl Keycloak {
             management: crate::free_port(),
             host: format!("127.0.0.1:{port}"),
             running: false,
+            administrator: Mutex::default(),
         }
     }
 
@@ -41,26 +49,73 @@ impl Keycloak {
     ///
     /// When it cannot; the script has then said why, and what to run if something is missing.
     pub fn start(&mut self, options: &str) {
+        self.launch("start", options);
+    }
+
+    /// Starts with what it knew when it ended. Returns when it was first seen ready.
+    pub fn resume(&mut self) -> Instant {
+        self.launch("resume", "")
+    }
+
+    fn launch(&mut self, verb: &str, options: &str) -> Instant {
         let began = Instant::now();
-        let status = Command::new(SCRIPT)
-            .arg("start")
+        *self.administrator.lock().unwrap() = None;
+        let script = Command::new(SCRIPT)
+            .arg(verb)
             .env("KEYCLOAK_PORT", self.port.to_string())
             .env("KEYCLOAK_MANAGEMENT_PORT", self.management.to_string())
             .env("KEYCLOAK_OPTS", options)
-            .status();
-        let status = status.unwrap_or_else(|why| panic!("cannot run {SCRIPT}: {why}"));
+            .spawn();
+        let mut script = script.unwrap_or_else(|why| panic!("cannot run {SCRIPT}: {why}"));
+        // The script waits as well, but looks only now and then.
+        let mut ready = None;
+        let status = loop {
+            if let Some(status) = script.try_wait().unwrap() {
+                break status;
+            }
+            if ready.is_none() && self.is_ready() {
+                ready = Some(Instant::now());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
         assert!(
             status.success(),
             "Keycloak did not start, see above; what is missing is got by: scripts/keycloak.sh fetch"
         );
         self.running = true;
         say!("Keycloak ready after {} s", began.elapsed().as_secs());
+        ready.unwrap_or_else(Instant::now)
+    }
+
+    /// What its own probe says; `false` as long as nobody answers.
+    fn is_ready(&self) -> bool {
+        use std::io::{Read as _, Write as _};
+        let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.management)) else {
+            return false;
+        };
+        let request = "GET /health/ready HTTP/1.0\r\nHost: keycloak.test\r\n\r\n";
+        let mut answer = String::new();
+        let read = stream
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .and_then(|()| stream.write_all(request.as_bytes()))
+            .and_then(|()| stream.read_to_string(&mut answer));
+        read.is_ok() && answer.split(' ').nth(1) == Some("200")
     }
 
     pub fn stop(&mut self) {
+        self.end("stop");
+    }
+
+    /// As a crash would end it.
+    pub fn kill(&mut self) {
+        self.end("kill");
+    }
+
+    fn end(&mut self, verb: &str) {
         if std::mem::take(&mut self.running) {
-            let status = Command::new(SCRIPT).arg("stop").status();
-            assert!(status.is_ok_and(|status| status.success()), "{SCRIPT} stop");
+            let status = Command::new(SCRIPT).arg(verb).status();
+            let ended = status.is_ok_and(|status| status.success());
+            assert!(ended, "{SCRIPT} {verb}");
         }
     }
 
@@ -136,6 +191,20 @@ impl Keycloak {
         answer.json()
     }
 
+    /// `eazybank-NAME` gives its own token back (RFC 7009).
+    #[track_caller]
+    pub fn revoke(&self, name: &str, token: &str) {
+        let (client, secret) = credentials(name);
+        let fields = [
+            ("client_id", &*client),
+            ("client_secret", &secret),
+            ("token", token),
+        ];
+        let answer = self.form(REVOKE, "", &fields);
+        // An unknown token is 200 too, with an error in the body.
+        assert_eq!((answer.status, answer.text()), (200, ""), "{name}");
+    }
+
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path, "", "");
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -149,9 +218,9 @@ impl Keycloak {
         keys.iter().map(|key| member(key, "kid")).collect()
     }
 
-    /// Adds an RSA key for RS256 that comes before all others.
-    pub fn add_key(&self, priority: u32) {
-        let realm = self.admin("GET", "/admin/realms/eazybank", None).json();
+    /// Adds an RSA key for RS256 that comes before all others with a lower priority.
+    pub fn add_key(&self, priority: u32) -> Provider {
+        let realm = self.admin("GET", ADMIN, None).json();
         let component = json!({
             "name": format!("rs256-{priority}"),
             "providerId": "rsa-generated",
@@ -165,19 +234,29 @@ impl Keycloak {
                 "keySize": ["2048"],
             },
         });
-        let answer = self.admin(
-            "POST",
-            "/admin/realms/eazybank/components",
-            Some(&component),
-        );
+        let answer = self.admin("POST", &format!("{ADMIN}/components"), Some(&component));
         assert_eq!(answer.status, 201, "{}", answer.text());
+        let place = answer.header("location").unwrap();
+        Provider(place.rsplit('/').next().unwrap().to_owned())
+    }
+
+    pub fn remove_key(&self, Provider(id): &Provider) {
+        let answer = self.admin("DELETE", &format!("{ADMIN}/components/{id}"), None);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    /// Changes some settings of the client `eazybank-NAME` and leaves the others.
+    pub fn set_client(&self, name: &str, settings: &Value) {
+        let (client, _) = credentials(name);
+        let found = format!("{ADMIN}/clients?clientId={client}");
+        let id = member(&self.admin("GET", &found, None).json()[0], "id");
+        let answer = self.admin("PUT", &format!("{ADMIN}/clients/{id}"), Some(settings));
+        assert_eq!(answer.status, 204, "{}", answer.text());
     }
 
     /// Sets `active` or `enabled` of the provider that made this key.
     pub fn set_key(&self, kid: &str, setting: &str, value: bool) {
-        let keys = self
-            .admin("GET", "/admin/realms/eazybank/keys", None)
-            .json();
+        let keys = self.admin("GET", &format!("{ADMIN}/keys"), None).json();
         let keys = keys["keys"].as_array().unwrap();
         let key = keys.iter().find(|key| key["kid"] == kid).unwrap();
         let components = self.admin("GET", KEYS, None).json();
@@ -186,17 +265,31 @@ impl Keycloak {
         let component = components.find(|c| c["id"] == key["providerId"]).unwrap();
         let mut component = component.clone();
         component["config"][setting] = json!([value.to_string()]);
-        let path = format!(
-            "/admin/realms/eazybank/components/{}",
-            member(&component, "id")
-        );
+        let path = format!("{ADMIN}/components/{}", member(&component, "id"));
         let answer = self.admin("PUT", &path, Some(&component));
         assert_eq!(answer.status, 204, "{}", answer.text());
     }
 
-    /// The administrator's token lives for a minute, so each call gets its own.
     #[track_caller]
     fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let token = self.administrator();
+        let headers =
+            format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let answer = self.ask(method, path, &headers, &body);
+        let status = answer.status;
+        assert!(status < 300, "{method} {path}: {status} {}", answer.text());
+        answer
+    }
+
+    #[track_caller]
+    fn administrator(&self) -> String {
+        let mut known = self.administrator.lock().unwrap();
+        let fresh = known.as_ref().filter(|(at, _)| at.elapsed() < ADMIN_TOKEN);
+        if let Some((_, token)) = fresh {
+            return token.clone();
+        }
+        let asked = Instant::now();
         let fields = [
             ("grant_type", "password"),
             ("client_id", "admin-cli"),
@@ -206,14 +299,13 @@ impl Keycloak {
         let granted = self.form("/realms/master/protocol/openid-connect/token", "", &fields);
         assert_eq!(granted.status, 200, "admin: {}", granted.text());
         let token = member(&granted.json(), "access_token");
-        let headers =
-            format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let answer = self.ask(method, path, &headers, &body);
-        assert!(answer.status < 300, "{method} {path}: {}", answer.status);
-        answer
+        *known = Some((asked, token.clone()));
+        token
     }
 }
+
+/// What made a key, by its id.
+pub struct Provider(String);
 
 impl Drop for Keycloak {
     fn drop(&mut self) {

@@ -17,12 +17,14 @@ mod command;
 mod dpop;
 mod gateway;
 mod hostname;
+mod introspection;
 #[path = "../it/support/http1.rs"]
 #[expect(dead_code, reason = "the other suite uses more of it")]
 mod http1;
 mod keycloak;
 mod kinds;
 mod likeness;
+mod load;
 mod rotation;
 mod say;
 
@@ -69,8 +71,16 @@ fn main() -> ExitCode {
         step("the demo's issuer beside Keycloak", &mut || {
             likeness::all(&world);
         });
+        step("Keycloak is asked about tokens", &mut || {
+            introspection::all(&world);
+        });
         step("rotation of keys", &mut || rotation::all(&world));
-        step("Keycloak away", &mut || away::after(&mut world));
+        step("twenty rotations under load", &mut || {
+            rotation::rolling(&world);
+        });
+        step("a crash of Keycloak under load", &mut || {
+            away::crash(&mut world);
+        });
         step("separate internal and external URLs", &mut || {
             hostname::all(&mut world);
         });
