@@ -52,12 +52,12 @@ impl Keycloak {
         self.launch("start", options);
     }
 
-    /// Starts with what it knew when it ended. Returns when it was first seen ready.
-    pub fn resume(&mut self) -> Instant {
+    /// Starts with what it knew when it ended.
+    pub fn resume(&mut self) -> Arrival {
         self.launch("resume", "")
     }
 
-    fn launch(&mut self, verb: &str, options: &str) -> Instant {
+    fn launch(&mut self, verb: &str, options: &str) -> Arrival {
         let began = Instant::now();
         *self.administrator.lock().unwrap() = None;
         let script = Command::new(SCRIPT)
@@ -68,13 +68,16 @@ impl Keycloak {
             .spawn();
         let mut script = script.unwrap_or_else(|why| panic!("cannot run {SCRIPT}: {why}"));
         // The script waits as well, but looks only now and then.
-        let mut ready = None;
+        let (mut away_until, mut ready) = (began, None);
         let status = loop {
             if let Some(status) = script.try_wait().unwrap() {
                 break status;
             }
+            let now = Instant::now();
             if ready.is_none() && self.is_ready() {
                 ready = Some(Instant::now());
+            } else if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+                away_until = now;
             }
             std::thread::sleep(Duration::from_millis(20));
         };
@@ -84,7 +87,10 @@ impl Keycloak {
         );
         self.running = true;
         say!("Keycloak ready after {} s", began.elapsed().as_secs());
-        ready.unwrap_or_else(Instant::now)
+        Arrival {
+            away_until,
+            ready: ready.unwrap_or_else(Instant::now),
+        }
     }
 
     /// What its own probe says; `false` as long as nobody answers.
@@ -302,6 +308,14 @@ impl Keycloak {
         *known = Some((asked, token.clone()));
         token
     }
+}
+
+/// How it came.
+pub struct Arrival {
+    /// Nobody answered before that.
+    pub away_until: Instant,
+    /// When its probe was first seen to say so.
+    pub ready: Instant,
 }
 
 /// What made a key, by its id.

@@ -80,6 +80,12 @@ pub fn rolling(world: &World) {
         for round in 0..ROTATIONS {
             let provider = keycloak.add_key(1000 + round);
             let tokens = on_a_new_key(keycloak, &current.read().unwrap()[1]);
+            // Nobody sends a token of the key before the last two any more. This round's fetch forgets it.
+            if keys.len() == 3 {
+                let (provider, token) = keys.pop_front().unwrap();
+                keycloak.remove_key(&provider);
+                retired = Some(token);
+            }
             if let Some(at) = answered {
                 // The cool-down began before that.
                 let over = Duration::from_secs(COOLDOWN) + Duration::from_millis(50);
@@ -91,12 +97,6 @@ pub fn rolling(world: &World) {
             let last = current.read().unwrap()[1].clone();
             *current.write().unwrap() = [last, token.clone()];
             keys.push_back((provider, token));
-            // Of this one and the one before there are tokens on their way.
-            if keys.len() > 3 {
-                let (provider, token) = keys.pop_front().unwrap();
-                keycloak.remove_key(&provider);
-                retired = Some(token);
-            }
         }
         let took = began.elapsed().as_secs_f64();
         say!("{ROTATIONS} rotations in {took:.1} s, each key used by {CROWD} callers at once: 200");
