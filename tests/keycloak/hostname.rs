@@ -1,6 +1,6 @@
 //! One name for Keycloak outside, another inside.
 
-use crate::gateway::{Portcullis, Setup, read};
+use crate::gateway::{Portcullis, Setup, introspect, read};
 use crate::keycloak::REALM;
 use crate::say::say;
 use crate::{World, eventually};
@@ -38,6 +38,8 @@ pub fn all(world: &mut World) {
         let token = keycloak.token("callcenter-cc", "accounts:read");
         let who = format!("a token fetched through {host}");
         gateway.passes(&who, read("accounts"), &token);
+        // The gateway asks through the inside, about a token that names the outside.
+        gateway.passes(&who, introspect(), &token);
     }
 
     let wrong = keycloak.url(REALM);
