@@ -91,7 +91,8 @@ pub fn crash(world: &mut World) {
         eventually("every caller is served", 20, || {
             lanes.iter().all(|lane| {
                 let seen = log.of(lane.name);
-                seen.len() > 10 && seen[5..].iter().all(|seen| seen.status == alive(lane.name))
+                let last = seen.len().checked_sub(10).map(|from| &seen[from..]);
+                last.is_some_and(|last| last.iter().all(good))
             })
         });
         keycloak.kill();
@@ -157,9 +158,12 @@ fn alive(lane: &str) -> u16 {
     if lane == "opaque" { 401 } else { 200 }
 }
 
+fn good(seen: &Seen) -> bool {
+    seen.status == alive(seen.lane)
+}
+
 /// When the first of ten good answers in a row was asked for, after the crash.
 fn back(seen: &[Seen], killed: Instant) -> Option<Instant> {
-    let good = |seen: &Seen| seen.status == alive(seen.lane);
     let after = seen
         .iter()
         .position(|seen| seen.status == 503 && seen.sent > killed)?;
@@ -173,8 +177,7 @@ fn judged(lane: &str, seen: &[Seen], killed: Instant, away_until: Instant) {
     let mut away = 0;
     for seen in seen {
         let unavailable = seen.status == 503 && seen.later;
-        let right = seen.status == alive(lane);
-        assert!(unavailable || right, "{seen:?}");
+        assert!(unavailable || good(seen), "{seen:?}");
         if seen.sent > killed && seen.sent < away_until {
             // An answer of before may still be fresh enough.
             let kept = lane == "fresh" && seen.sent < killed + Duration::from_secs(FRESH);
