@@ -194,6 +194,10 @@ impl Portcullis {
         &self.config
     }
 
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     pub fn assert_alive(&mut self) {
         if let Some(status) = self.process.try_wait().unwrap() {
             panic!("the gateway ended: {status}");

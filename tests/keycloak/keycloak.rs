@@ -15,6 +15,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/keycloak.sh")
 pub const REALM: &str = "/realms/eazybank";
 pub const TOKEN: &str = "/realms/eazybank/protocol/openid-connect/token";
 const REVOKE: &str = "/realms/eazybank/protocol/openid-connect/revoke";
+const LOGOUT: &str = "/realms/eazybank/protocol/openid-connect/logout";
 const ADMIN: &str = "/admin/realms/eazybank";
 /// The administrator's token lives for a minute.
 const ADMIN_TOKEN: Duration = Duration::from_secs(30);
@@ -211,6 +212,17 @@ impl Keycloak {
         assert_eq!((answer.status, answer.text()), (200, ""), "{name}");
     }
 
+    /// Ends the session of this refresh token, as a client does whose user leaves.
+    #[track_caller]
+    pub fn logout(&self, refresh_token: &str) {
+        let fields = [
+            ("client_id", "eazybank-user-demo"),
+            ("refresh_token", refresh_token),
+        ];
+        let answer = self.form(LOGOUT, "", &fields);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path, "", "");
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -253,11 +265,28 @@ impl Keycloak {
 
     /// Changes some settings of the client `eazybank-NAME` and leaves the others.
     pub fn set_client(&self, name: &str, settings: &Value) {
+        let answer = self.admin("PUT", &self.client(name), Some(settings));
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    fn client(&self, name: &str) -> String {
         let (client, _) = credentials(name);
         let found = format!("{ADMIN}/clients?clientId={client}");
         let id = member(&self.admin("GET", &found, None).json()[0], "id");
-        let answer = self.admin("PUT", &format!("{ADMIN}/clients/{id}"), Some(settings));
+        format!("{ADMIN}/clients/{id}")
+    }
+
+    /// No token of the realm that was issued before counts any more.
+    pub fn set_not_before(&self, unix: u64) {
+        let realm = json!({ "realm": "eazybank", "notBefore": unix });
+        let answer = self.admin("PUT", ADMIN, Some(&realm));
         assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
+    /// Tells the admin URLs of all clients, and says which of them took it.
+    pub fn push_not_before(&self) -> Value {
+        self.admin("POST", &format!("{ADMIN}/push-revocation"), None)
+            .json()
     }
 
     /// Sets `active` or `enabled` of the provider that made this key.

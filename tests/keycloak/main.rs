@@ -26,6 +26,7 @@ mod kinds;
 mod likeness;
 mod load;
 mod rotation;
+mod revocation;
 mod say;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,6 +83,9 @@ fn main() -> ExitCode {
         });
         step("Keycloak is asked about tokens", &mut || {
             introspection::all(&world);
+        });
+        step("tokens that end before their time", &mut || {
+            revocation::all(&world);
         });
         step("rotation of keys", &mut || rotation::all(&world));
         step("twenty rotations under load", &mut || {
