@@ -14,6 +14,7 @@ use crate::say::say;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/keycloak.sh");
 pub const REALM: &str = "/realms/eazybank";
 pub const TOKEN: &str = "/realms/eazybank/protocol/openid-connect/token";
+const INTROSPECT: &str = "/realms/eazybank/protocol/openid-connect/token/introspect";
 const REVOKE: &str = "/realms/eazybank/protocol/openid-connect/revoke";
 const LOGOUT: &str = "/realms/eazybank/protocol/openid-connect/logout";
 const ADMIN: &str = "/admin/realms/eazybank";
@@ -195,6 +196,20 @@ impl Keycloak {
         ];
         let answer = self.form(TOKEN, "", &fields);
         assert_eq!(answer.status, 200, "alice: {}", answer.text());
+        answer.json()
+    }
+
+    /// What it says of a token to the gateway's client.
+    #[track_caller]
+    pub fn introspect(&self, token: &str) -> Value {
+        let (client, secret) = credentials("gateway");
+        let fields = [
+            ("client_id", &*client),
+            ("client_secret", &secret),
+            ("token", token),
+        ];
+        let answer = self.form(INTROSPECT, "", &fields);
+        assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
 
