@@ -11,6 +11,7 @@
     reason = "a test that unwraps says where it broke, and its output is its result"
 )]
 
+mod assertion;
 mod away;
 mod clients;
 mod command;
@@ -83,6 +84,9 @@ fn main() -> ExitCode {
         });
         step("Keycloak is asked about tokens", &mut || {
             introspection::all(&world);
+        });
+        step("the gateway has a key instead of a secret", &mut || {
+            assertion::all(&world);
         });
         step("tokens that end before their time", &mut || {
             revocation::all(&world);
