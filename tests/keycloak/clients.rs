@@ -123,7 +123,9 @@ pub fn short(world: &World) {
     gateway.passes("short-cc", call, &token);
     let (_, claims) = opened(&token);
     let seconds = |name: &str| claims[name].as_u64().unwrap();
-    assert_eq!(seconds("exp") - seconds("iat"), 5);
+    // Keycloak reads its clock twice, and a second may end in between.
+    let life = seconds("exp") - seconds("iat");
+    assert!((5..=6).contains(&life), "{life} s");
     let end = seconds("exp") + LEEWAY;
     let mut good_until = 0;
     eventually("the token has expired", 20, || {
