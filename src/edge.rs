@@ -5,7 +5,9 @@
 //! connections, and every byte of it through `GuardStream`, which bounds the head in time and size.
 
 mod body_rate;
+mod chunks;
 mod connections;
+mod head;
 mod line;
 mod stream;
 
@@ -21,6 +23,7 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 
 pub use body_rate::{BodyRate, TooSlow};
+pub use chunks::DoubtfulChunks;
 pub use connections::{Connections, Ticket};
 use stream::{GuardStream, Rules};
 
@@ -145,11 +148,18 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Guarded<A> {
 }
 
 /// The head has become a request: what follows is its body and is no longer ours to bound. Must be the first thing in
-/// `early_request_filter` (for other applications: before they answer); while it has not been called, the guard takes every answer for Pingora's own.
+/// `early_request_filter` (for other applications: before they answer); while it has not been called, the guard takes
+/// every answer for Pingora's own.
 pub fn head_read(session: &ServerSession) {
     if let Some(guard) = guard_of(session) {
-        guard.disarm();
+        let headers = &session.req_header().headers;
+        guard.disarm(headers.contains_key(http::header::TRANSFER_ENCODING));
     }
+}
+
+/// Whether what came of the body can be read in more than one way; reading on fails with [`DoubtfulChunks`].
+pub fn body_is_doubtful(session: &ServerSession) -> bool {
+    guard_of(session).is_some_and(GuardStream::is_doubtful)
 }
 
 /// `None` for HTTP/2, where no session owns the connection.

@@ -6,8 +6,8 @@ mod delegate;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::Peer;
-use super::line::RequestLine;
+use super::chunks::{Chunks, DoubtfulChunks};
+use super::head::{Head, Odd};
 use crate::observe::metrics::Metrics;
 use crate::reject::Rejection;
 
@@ -66,11 +67,7 @@ pub(super) struct GuardStream {
     h2: bool,
     /// Bytes of the current head.
     seen: usize,
-    /// Whether one of them was more than an empty line (RFC 9112 section 2.2 has those ignored before a request).
-    begun: bool,
-    line: RequestLine,
-    /// Line ends of the current head.
-    lines: usize,
+    head: Head,
     /// Bytes that the parser has had to look at for the current head.
     parsed: usize,
     /// Made when first needed and used again for every later head of the connection.
@@ -81,8 +78,31 @@ pub(super) struct GuardStream {
     unflushed: bool,
     answer: Vec<u8>,
     answer_sent: usize,
+    /// Locked only by the hooks, which reach it through a shared reference too.
+    body: Mutex<Body>,
     peer: Option<SocketAddr>,
     rules: Arc<Rules>,
+}
+
+/// What is known of the bytes that follow a head.
+#[derive(Default)]
+struct Body {
+    /// Those that came with it, kept until it is known whether they are chunks.
+    behind: Vec<u8>,
+    /// Only a chunked body is looked at.
+    chunks: Option<Chunks>,
+    doubtful: bool,
+}
+
+impl Body {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), DoubtfulChunks> {
+        let Some(chunks) = &mut self.chunks else {
+            return Ok(());
+        };
+        let verdict = chunks.feed(bytes);
+        self.doubtful = verdict.is_err();
+        verdict
+    }
 }
 
 impl GuardStream {
@@ -97,9 +117,7 @@ impl GuardStream {
             phase: AtomicU8::new(if h2 { H2_OPENING } else { FIRST }),
             h2,
             seen: 0,
-            begun: false,
-            line: RequestLine::default(),
-            lines: 0,
+            head: Head::default(),
             parsed: 0,
             timer: None,
             timing: false,
@@ -107,6 +125,7 @@ impl GuardStream {
             unflushed: false,
             answer: Vec::new(),
             answer_sent: 0,
+            body: Mutex::default(),
             peer,
             rules,
         }
@@ -119,11 +138,33 @@ impl GuardStream {
         }
     }
 
-    /// The request's head is complete.
-    pub(super) fn disarm(&self) {
+    /// The request's head is complete, and a body in chunks follows or not.
+    pub(super) fn disarm(&self, chunked: bool) {
         if matches!(self.phase.load(Ordering::Relaxed), FIRST | NEXT | HEAD) {
             self.phase.store(OPEN, Ordering::Relaxed);
         }
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = std::mem::take(&mut body.behind);
+        if chunked {
+            body.chunks = Some(Chunks::default());
+            // The verdict is asked for later, by who can answer.
+            let _ = body.feed(&behind);
+        }
+    }
+
+    /// Whether the body so far can be read in more than one way.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.doubtful
+    }
+
+    /// Whether the caller has asked for anything.
+    fn begun(&self) -> bool {
+        self.head.begun() || self.h2 && self.seen > 0
+    }
+
+    fn body(&mut self) -> &mut Body {
+        self.body.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn phase(&mut self) -> u8 {
@@ -139,9 +180,9 @@ impl GuardStream {
         match self.phase() {
             NEXT => {
                 self.set_phase(HEAD);
-                (self.seen, self.lines, self.parsed) = (0, 0, 0);
-                (self.begun, self.timing) = (false, false);
-                self.line = RequestLine::default();
+                (self.seen, self.parsed, self.timing) = (0, 0, false);
+                self.head = Head::default();
+                *self.body() = Body::default();
             }
             ANSWERING | ANSWERED => {
                 ready!(self.poll_answer(cx))?;
@@ -161,18 +202,21 @@ impl GuardStream {
                     return Poll::Ready(Ok(()));
                 }
                 self.seen += bytes.len();
-                self.begun = self.begun || bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
                 if self.h2 {
                     if self.seen >= H2_OPENING_BYTES {
                         self.set_phase(OPEN);
                     }
                     return Poll::Ready(Ok(()));
                 }
-                let line_is_plain = self.line.feed(bytes);
-                self.lines += memchr::memchr_iter(b'\n', bytes).count();
                 self.parsed += self.seen;
-                if !line_is_plain {
-                    return self.refuse(cx, Rejection::AmbiguousTarget);
+                match self.head.feed(bytes) {
+                    Ok(of_the_head) if of_the_head < bytes.len() => {
+                        let behind = bytes[of_the_head..].to_vec();
+                        self.body().behind = behind;
+                    }
+                    Ok(_) => {}
+                    Err(Odd::RequestLine) => return self.refuse(cx, Rejection::AmbiguousTarget),
+                    Err(Odd::LineEnd) => return self.refuse(cx, Rejection::AmbiguousFraming),
                 }
                 let cap = self.rules.head_bytes;
                 if self.parsed > cap.saturating_mul(REPARSE.max(cap / 1024)) {
@@ -181,7 +225,7 @@ impl GuardStream {
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
-                let started = self.phase() != HEAD || self.begun;
+                let started = self.phase() != HEAD || self.begun();
                 if started && self.poll_deadline(cx, self.rules.head_timeout).is_ready() {
                     return self.expire(cx);
                 }
@@ -220,7 +264,7 @@ impl GuardStream {
     }
 
     fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.h2 || !self.begun {
+        if self.h2 || !self.begun() {
             // HTTP/2 has no answer before its first frames, and who asked nothing is answered nothing: a client
             // that keeps a connection in reserve would take a 408 for the answer to its first request.
             return Poll::Ready(Err(closed()));
@@ -235,7 +279,7 @@ fn closed() -> io::Error {
 
 impl Drop for GuardStream {
     fn drop(&mut self) {
-        if self.begun && matches!(self.phase(), FIRST | HEAD | H2_OPENING) {
+        if self.begun() && matches!(self.phase(), FIRST | HEAD | H2_OPENING) {
             self.rules.metrics.unparsed();
             log::warn!(
                 "a connection from {} ended within the head of a request, after {} bytes",
@@ -256,9 +300,13 @@ impl AsyncRead for GuardStream {
         if this.phase() != OPEN {
             return this.poll_head(cx, buf);
         }
+        let before = buf.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buf);
         if this.unflushed && read.is_pending() {
             this.flush_idle(cx);
+        }
+        if let Err(doubtful) = this.body().feed(&buf.filled()[before..]) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, doubtful)));
         }
         read
     }

@@ -10,6 +10,7 @@ use super::{Life, Listener};
 use crate::authorize;
 use crate::config::plan::{Access, Policy, RatePer, RoutePlan};
 use crate::credential;
+use crate::edge;
 use crate::forward;
 use crate::limit::{Caller, RetryAfter};
 use crate::reject::Rejection;
@@ -92,7 +93,11 @@ fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Reject
         head.raw_path()
     };
     life.target = Some(request::inspect(raw, authority, &head.headers)?);
-    request::body_length(head.version, &head.headers, raw_head)
+    let length = request::body_length(head.version, &head.headers, raw_head)?;
+    if edge::body_is_doubtful(session) {
+        return Err(Rejection::AmbiguousFraming);
+    }
+    Ok(length)
 }
 
 async fn prove(

@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
-use crate::edge::BodyRate;
+use crate::edge::{BodyRate, DoubtfulChunks};
 use crate::forward::Caller;
 use crate::observe::metrics::{Carried, Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
@@ -193,6 +193,7 @@ impl Life {
         use ErrorType as E;
         let rejection = match (error.esource(), error.etype()) {
             (ErrorSource::Downstream, E::ReadTimedout) => Rejection::BodyTooSlow,
+            (ErrorSource::Downstream, _) if is_doubtful(error) => Rejection::AmbiguousFraming,
             (
                 ErrorSource::Downstream,
                 E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed,
@@ -231,6 +232,14 @@ impl Life {
     pub(super) fn stop(&mut self, rejection: Rejection) -> Box<Error> {
         refuse(self.rejected(rejection))
     }
+}
+
+/// The edge did not let the rest of a body pass.
+fn is_doubtful(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause
+        .and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<DoubtfulChunks>())
 }
 
 /// What each connection may take; Pingora's own defaults are unlimited after the first request.

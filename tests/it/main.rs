@@ -17,6 +17,7 @@ mod cli;
 mod demo;
 mod deploy;
 mod docs;
+mod hostile;
 mod layout;
 mod process;
 mod introspection;

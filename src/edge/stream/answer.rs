@@ -66,7 +66,7 @@ impl GuardStream {
             ANSWERED => return Poll::Ready(Ok(())),
             ANSWERING => {}
             _ if theirs.starts_with(b"HTTP/1.1 405") => self.prepare(Rejection::MethodNotAllowed),
-            _ if self.lines > PARSER_FIELDS => self.prepare(Rejection::HeaderTooLarge),
+            _ if self.head.lines() > PARSER_FIELDS => self.prepare(Rejection::HeaderTooLarge),
             _ => self.prepare(Rejection::MalformedRequest),
         }
         self.poll_answer(cx)
