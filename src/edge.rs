@@ -7,7 +7,9 @@
 mod body_rate;
 mod chunks;
 mod connections;
+mod frames;
 mod head;
+mod http2;
 mod line;
 mod stream;
 
@@ -99,6 +101,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
             .map(|listener| Open::new(metrics.clone(), listener));
         let h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let stream = GuardStream::new(stream, h2, peer, self.rules.clone());
+        if h2 {
+            let app = &self.guarded.app;
+            let options = app.h2_options().map(http2::options);
+            http2::serve(app, stream, &self.rules, options, shutdown).await;
+            return None;
+        }
         self.guarded.process_new(Box::new(stream), shutdown).await
     }
 

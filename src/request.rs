@@ -7,7 +7,7 @@ mod framing;
 mod ids;
 mod target;
 
-pub use framing::{BodyLength, body_length};
+pub use framing::{BodyLength, body_length, http2_is_plain};
 pub use ids::{RequestId, Trace};
 pub(crate) use ids::{TRACEPARENT, X_REQUEST_ID, X_REQUEST_ID_NAME};
 pub use target::{Target, inspect};

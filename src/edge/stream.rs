@@ -18,9 +18,11 @@ use tokio::time::{Instant, Sleep};
 
 use super::Peer;
 use super::chunks::{Chunks, DoubtfulChunks};
+use super::frames::{Flood, Incoming, Outgoing, Refused};
 use super::head::{Head, Odd};
 use crate::observe::metrics::Metrics;
 use crate::reject::Rejection;
+use crate::request::RequestId;
 
 /// The request has been read: everything passes. Must be the cheapest to see.
 const OPEN: u8 = 0;
@@ -59,12 +61,41 @@ pub(super) struct Rules {
     pub(super) metrics: Arc<Metrics>,
 }
 
+impl Rules {
+    /// Counts and logs a request that was refused before any hook saw it, without its bytes.
+    pub(super) fn refused(
+        &self,
+        rejection: Rejection,
+        peer: Option<SocketAddr>,
+        request_id: &RequestId,
+    ) {
+        let status = rejection.answer().status;
+        self.metrics.head_refused(rejection);
+        if rejection == Rejection::MalformedRequest {
+            self.metrics.unparsed();
+        }
+        log::warn!(
+            "refused the head of a request from {}: {status} {}, request_id {}",
+            Peer(peer),
+            rejection.label(),
+            request_id.as_str(),
+        );
+    }
+}
+
+/// HTTP/2 as it passes by.
+struct Http2 {
+    incoming: Incoming,
+    outgoing: Outgoing,
+    flood: Arc<Flood>,
+}
+
 /// See the module above.
 pub(super) struct GuardStream {
     inner: Stream,
     /// Atomic only because the hooks reach it through a shared reference; nothing races.
     phase: AtomicU8,
-    h2: bool,
+    h2: Option<Box<Http2>>,
     /// Bytes of the current head.
     seen: usize,
     head: Head,
@@ -115,7 +146,13 @@ impl GuardStream {
         GuardStream {
             inner,
             phase: AtomicU8::new(if h2 { H2_OPENING } else { FIRST }),
-            h2,
+            h2: h2.then(|| {
+                Box::new(Http2 {
+                    incoming: Incoming::new(),
+                    outgoing: Outgoing::new(),
+                    flood: Arc::default(),
+                })
+            }),
             seen: 0,
             head: Head::default(),
             parsed: 0,
@@ -158,9 +195,15 @@ impl GuardStream {
         body.doubtful
     }
 
+    /// Says when the caller takes back more requests than anybody has to; always off for HTTP/1.
+    pub(super) fn flood(&self) -> Arc<Flood> {
+        let h2 = self.h2.as_ref();
+        h2.map_or_else(Arc::default, |h2| h2.flood.clone())
+    }
+
     /// Whether the caller has asked for anything.
     fn begun(&self) -> bool {
-        self.head.begun() || self.h2 && self.seen > 0
+        self.head.begun() || self.h2.is_some() && self.seen > 0
     }
 
     fn body(&mut self) -> &mut Body {
@@ -190,7 +233,7 @@ impl GuardStream {
             }
             _ => {}
         }
-        if !self.h2 && self.seen >= self.rules.head_bytes {
+        if self.h2.is_none() && self.seen >= self.rules.head_bytes {
             // The parser asks for more, so the head goes on beyond the cap.
             return self.refuse(cx, Rejection::HeaderTooLarge);
         }
@@ -202,7 +245,7 @@ impl GuardStream {
                     return Poll::Ready(Ok(()));
                 }
                 self.seen += bytes.len();
-                if self.h2 {
+                if self.h2.is_some() {
                     if self.seen >= H2_OPENING_BYTES {
                         self.set_phase(OPEN);
                     }
@@ -235,11 +278,42 @@ impl GuardStream {
         }
     }
 
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.phase() == OPEN {
+            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        } else {
+            ready!(self.poll_head(cx, buf))?;
+        }
+        let bytes = &buf.filled()[before..];
+        let bearable = match &mut self.h2 {
+            Some(h2) => h2.incoming.feed(bytes, &h2.flood),
+            None => true,
+        };
+        Poll::Ready(if bearable { Ok(()) } else { Err(closed()) })
+    }
+
+    fn watch_outgoing(&mut self, sent: &[u8]) {
+        let (Some(h2), rules, peer) = (&mut self.h2, &self.rules, self.peer) else {
+            return;
+        };
+        h2.outgoing.feed(sent, |refused| match refused {
+            Refused::Request(rejection) => rules.refused(rejection, peer, &RequestId::fresh()),
+            Refused::Connection(code) => {
+                rules.metrics.unparsed();
+                log::warn!(
+                    "ended the HTTP/2 connection of {} with error code {code}",
+                    Peer(peer)
+                );
+            }
+        });
+    }
+
     /// Never takes more than the head may still have, so that a head of exactly the cap passes whatever the size of
     /// the parser's buffer, and bytes of a body behind it are not held against it.
     fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let left = self.rules.head_bytes.saturating_sub(self.seen);
-        if self.h2 || buf.remaining() <= left {
+        if self.h2.is_some() || buf.remaining() <= left {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
         }
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
@@ -264,7 +338,7 @@ impl GuardStream {
     }
 
     fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.h2 || !self.begun() {
+        if self.h2.is_some() || !self.begun() {
             // HTTP/2 has no answer before its first frames, and who asked nothing is answered nothing: a client
             // that keeps a connection in reserve would take a 408 for the answer to its first request.
             return Poll::Ready(Err(closed()));
@@ -297,10 +371,13 @@ impl AsyncRead for GuardStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buf.filled().len();
+        if this.h2.is_some() {
+            return this.poll_frames(cx, buf);
+        }
         if this.phase() != OPEN {
             return this.poll_head(cx, buf);
         }
-        let before = buf.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buf);
         if this.unflushed && read.is_pending() {
             this.flush_idle(cx);
@@ -319,8 +396,13 @@ impl AsyncWrite for GuardStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.h2 || this.phase() == OPEN {
-            this.unflushed = !this.h2;
+        if this.h2.is_some() {
+            let sent = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+            this.watch_outgoing(&buf[..sent]);
+            return Poll::Ready(Ok(sent));
+        }
+        if this.phase() == OPEN {
+            this.unflushed = true;
             return Pin::new(&mut this.inner).poll_write(cx, buf);
         }
         ready!(this.poll_replace(cx, buf))?;
@@ -333,8 +415,18 @@ impl AsyncWrite for GuardStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.h2 || this.phase() == OPEN {
-            this.unflushed = !this.h2;
+        if this.h2.is_some() {
+            let sent = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
+            let mut left = sent;
+            for buf in bufs {
+                let part = left.min(buf.len());
+                this.watch_outgoing(&buf[..part]);
+                left -= part;
+            }
+            return Poll::Ready(Ok(sent));
+        }
+        if this.phase() == OPEN {
+            this.unflushed = true;
             return Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
         }
         let first = bufs.iter().find(|buf| !buf.is_empty());
@@ -364,7 +456,7 @@ impl AsyncWrite for GuardStream {
             }
             ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
         }
-        if !this.h2 {
+        if this.h2.is_none() {
             ready!(this.poll_linger(cx));
         }
         Poll::Ready(Ok(()))

@@ -85,6 +85,7 @@ fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Reject
             .map(|http1| http1.get_headers_raw_bytes())
     };
     let raw = if head.version == Version::HTTP_2 {
+        request::http2_is_plain(&head.uri, &head.headers)?;
         head.uri
             .path_and_query()
             .map_or(&b""[..], |target| target.as_str().as_bytes())

@@ -49,6 +49,20 @@ pub async fn write(
     Ok(())
 }
 
+/// Head and body of an answer to a request that met no route, for whoever has no session of the proxy's to write to.
+pub fn parts(rejection: Rejection, request_id: &str) -> pingora::Result<(ResponseHeader, Bytes)> {
+    // RFC 9110 section 10.2.1: empty means that the target takes no method at all.
+    let allow = HeaderValue::from_static("");
+    let circumstances = Circumstances {
+        route: None,
+        request_id,
+        allow: (rejection == Rejection::MethodNotAllowed).then_some(&allow),
+        retry_after: None,
+    };
+    let body = body(rejection, request_id);
+    Ok((head(rejection, circumstances, body.len())?, body))
+}
+
 /// The body of a rejection.
 pub fn body(rejection: Rejection, request_id: &str) -> Bytes {
     let answer = rejection.answer();

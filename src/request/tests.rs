@@ -458,6 +458,25 @@ fn framing_with_two_readings_is_refused() {
 }
 
 #[test]
+fn http2_brings_a_scheme_and_names_that_are_tokens() {
+    let plain = fields(&[("x", "\"y\"")]);
+    let mut quoted = HeaderMap::new();
+    let name = http::HeaderName::from_lowercase(b"x\"").unwrap();
+    quoted.insert(name, http::HeaderValue::from_static("y"));
+    for (uri, headers, verdict) in [
+        ("https://a/x", &plain, Ok(())),
+        ("http://a/x", &plain, Ok(())),
+        ("/x", &plain, Ok(())),
+        ("https://a/x", &quoted, Err(Rejection::MalformedRequest)),
+        ("ftp://a/x", &plain, Err(Rejection::MalformedRequest)),
+        ("javascript://a/x", &plain, Err(Rejection::MalformedRequest)),
+    ] {
+        let uri: http::Uri = uri.parse().unwrap();
+        assert_eq!(http2_is_plain(&uri, headers), verdict, "{uri}");
+    }
+}
+
+#[test]
 fn only_http_1_1_may_be_chunked() {
     for version in [Version::HTTP_10, Version::HTTP_2, Version::HTTP_3] {
         assert_eq!(

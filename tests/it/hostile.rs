@@ -3,3 +3,4 @@
 //! check, for every row.
 
 mod http1;
+mod http2;

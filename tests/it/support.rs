@@ -2,6 +2,7 @@
 
 mod demo;
 mod faulty;
+pub mod frames;
 mod gateway;
 mod http1;
 mod http2;

@@ -45,6 +45,11 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
+    /// The stream below, for another protocol.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self.stream.flush().unwrap();
