@@ -456,9 +456,7 @@ impl AsyncWrite for GuardStream {
             }
             ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
         }
-        if this.h2.is_none() {
-            ready!(this.poll_linger(cx));
-        }
+        ready!(this.poll_linger(cx));
         Poll::Ready(Ok(()))
     }
 }

@@ -185,8 +185,9 @@ impl Life {
         again
     }
 
-    /// Reads a failure of the proxying itself; `None` when the caller is gone and nobody hears an answer.
-    pub(super) fn failed(&mut self, error: &Error) -> Option<Rejection> {
+    /// Reads a failure of the proxying itself; `None` when the caller is gone and nobody hears an answer. `body_done`:
+    /// nothing more of the request was to come.
+    pub(super) fn failed(&mut self, error: &Error, body_done: bool) -> Option<Rejection> {
         if self.rejection.is_some() {
             return self.rejection;
         }
@@ -200,6 +201,8 @@ impl Life {
             ) => return None,
             (ErrorSource::Downstream, E::H2Error | E::InvalidH2) => return None,
             (ErrorSource::Downstream, _) => Rejection::MalformedRequest,
+            // The peer has nothing to answer yet. Pingora has no timeout of its own for bodies over HTTP/2.
+            (ErrorSource::Upstream, E::ReadTimedout) if !body_done => Rejection::BodyTooSlow,
             (
                 ErrorSource::Upstream,
                 E::ConnectTimedout | E::ReadTimedout | E::WriteTimedout | E::TLSHandshakeTimedout,

@@ -6,32 +6,30 @@ use portcullis::demo::issuer::{Issuer, IssuerOptions};
 use rustls::ClientConfig;
 use rustls::version::TLS13;
 
-use crate::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, Frames, GOAWAY, HEADERS, PING, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, block, frame,
-};
-use crate::support::{Authority, Gateway, Scratch, Setup, StrictOrigin, eventually};
+use crate::support::frames::{DATA, END_STREAM, Fate, Frames};
+use crate::support::{Authority, Gateway, Scratch, Setup, StrictOrigin};
 
 const NAME: &str = "api.test";
 const ROUTES: &str = "[{ name: open, match: { path: /open }, upstream: origin, access: public },
+    { name: hasty, match: { path: /hasty }, upstream: origin, access: public, timeout: 500ms },
     { name: closed, match: { path: /closed }, upstream: origin, access: {} }]";
 
-type Field<'a> = (&'a str, &'a [u8]);
+pub(super) type Field<'a> = (&'a str, &'a [u8]);
 
-struct Bench {
-    origin: StrictOrigin,
-    gateway: Gateway,
+pub(super) struct Bench {
+    pub(super) origin: StrictOrigin,
+    pub(super) gateway: Gateway,
     config: Arc<ClientConfig>,
     wrong: Vec<String>,
     _files: Scratch,
 }
 
 impl Bench {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self::with("{}")
     }
 
-    fn with(limits: &str) -> Self {
+    pub(super) fn with(limits: &str) -> Self {
         let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
         let (origin, authority, files) = (StrictOrigin::start(), Authority::new(), Scratch::new());
         let pair = authority.certify(NAME);
@@ -55,13 +53,18 @@ impl Bench {
         }
     }
 
-    fn open(&self) -> Frames {
+    pub(super) fn open(&self) -> Frames {
         Frames::open(self.gateway.address(), NAME, self.config.clone())
+    }
+
+    /// A connection that says nothing yet.
+    pub(super) fn silent(&self) -> Frames {
+        Frames::silent(self.gateway.address(), NAME, self.config.clone())
     }
 
     /// A head with these changes: a pseudo-header of the same name is replaced, `None` leaves it out, and all else
     /// is added.
-    fn head<'a>(changes: &[(&'a str, Option<&'a [u8]>)]) -> Vec<Field<'a>> {
+    pub(super) fn head<'a>(changes: &[(&'a str, Option<&'a [u8]>)]) -> Vec<Field<'a>> {
         let mut fields: Vec<Field<'a>> = vec![
             (":method", b"GET"),
             (":scheme", b"https"),
@@ -84,11 +87,7 @@ impl Bench {
     /// stream's alone, else on a new one.
     fn check(&mut self, head: &[Field<'_>], body: Option<&[u8]>, wanted: &[Fate]) {
         let mut client = self.open();
-        let fields: Vec<(&[u8], &[u8])> = head
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), *value))
-            .collect();
-        client.headers(1, &fields, body.is_none());
+        client.headers(1, head, body.is_none());
         if let Some(body) = body {
             client.frame(DATA, END_STREAM, 1, body);
         }
@@ -98,10 +97,6 @@ impl Bench {
         let alone = matches!(fate, Fate::Answered(_) | Fate::Reset(_));
         let mut next = if alone { client } else { self.open() };
         let good = Self::head(&[(":path", Some(b"/open/sentinel"))]);
-        let good: Vec<(&[u8], &[u8])> = good
-            .iter()
-            .map(|(name, value)| (name.as_bytes(), *value))
-            .collect();
         let alive = next.headers(3, &good, true).fate(3) == Fate::Answered(200);
         self.origin.take();
         let clean = seen.faults.is_empty() && seen.lines.len() == usize::from(carried);

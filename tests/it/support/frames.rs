@@ -70,7 +70,7 @@ impl Frames {
     }
 
     /// A request's head in one frame.
-    pub fn headers(&mut self, stream: u32, fields: &[(&[u8], &[u8])], end: bool) -> &mut Self {
+    pub fn headers(&mut self, stream: u32, fields: &[(&str, &[u8])], end: bool) -> &mut Self {
         let flags = END_HEADERS | if end { END_STREAM } else { 0 };
         self.frame(HEADERS, flags, stream, &block(fields))
     }
@@ -128,11 +128,11 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// RFC 7541 section 6.2.2: every field spelt out, none kept.
-pub fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+pub fn block(fields: &[(&str, &[u8])]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
-        text(&mut block, name);
+        text(&mut block, name.as_bytes());
         text(&mut block, value);
     }
     block

@@ -104,6 +104,7 @@ pub fn open_tls(
 ) -> std::io::Result<Connection<Secure>> {
     let mut tcp = TcpStream::connect(address)?;
     tcp.set_read_timeout(Some(Duration::from_secs(20)))?;
+    tcp.set_nodelay(true)?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut tls = ClientConnection::new(config, name).unwrap();
     while tls.is_handshaking() {
