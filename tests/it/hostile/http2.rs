@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 use rustls::version::TLS13;
 
 use crate::support::frames::{DATA, END_STREAM, Fate, Frames};
-use crate::support::{Authority, Gateway, Scratch, Setup, StrictOrigin};
+use crate::support::{Authority, Gateway, Scratch, Setup, StrictOrigin, eventually};
 
 const NAME: &str = "api.test";
 const ROUTES: &str = "[{ name: open, match: { path: /open }, upstream: origin, access: public },
@@ -382,4 +382,47 @@ fn lengths() {
     head.pop();
     bench.check(&head, Some(b"hello"), &[Fate::Answered(200)]);
     bench.finish();
+}
+
+/// Neither h2 nor Pingora tells a hook what it refused, so the frames that leave are read.
+#[test]
+fn what_no_hook_sees_is_counted() {
+    let bench = Bench::start();
+    let count = |reason: &str| {
+        let series = format!("portcullis_rejections_total{{reason=\"{reason}\",route=\"none\"}}");
+        bench.gateway.metric(&series)
+    };
+    for (changes, reason, fate) in [
+        // Pingora answers these.
+        (
+            &[(":authority", Some(&b"u@a"[..]))][..],
+            "doubtful_host",
+            Fate::Answered(400),
+        ),
+        (
+            &[(":path", Some(b"/\x7f"))],
+            "malformed_request",
+            Fate::Reset(1),
+        ),
+        // And h2 these.
+        (
+            &[("content-length", Some(b"x"))],
+            "malformed_request",
+            Fate::Reset(1),
+        ),
+        (
+            &[("connection", Some(b"close"))],
+            "malformed_request",
+            Fate::Reset(1),
+        ),
+    ] {
+        let before = count(reason);
+        let fates = bench.open().headers(1, &Bench::head(changes), true).fate(1);
+        assert_eq!(fates, fate, "{changes:?}");
+        eventually(reason, || count(reason) == before + 1.0);
+    }
+    bench.gateway.counts(
+        "portcullis_requests_total{method=\"other\",route=\"none\",status_class=\"4xx\"}",
+        4.0,
+    );
 }
