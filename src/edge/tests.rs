@@ -1,5 +1,6 @@
 //! The guard around a real `HttpProxy`, over in-memory connections and tokio's paused time.
 
+mod bare;
 mod http2;
 
 use std::time::Duration;
