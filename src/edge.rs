@@ -11,7 +11,10 @@ mod frames;
 mod head;
 mod http2;
 mod line;
+mod opening;
+pub mod proxy_header;
 mod stream;
+mod tls;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -27,7 +30,9 @@ use pingora::server::ShutdownWatch;
 pub use body_rate::{BodyRate, TooSlow};
 pub use chunks::DoubtfulChunks;
 pub use connections::{Connections, Ticket};
+pub use opening::Front;
 use stream::{GuardStream, Rules};
+pub use tls::{ClientCertificate, Tls};
 
 use crate::config::plan::Limits;
 use crate::observe::metrics::Metrics;
@@ -37,6 +42,7 @@ pub struct GuardApp<A> {
     guarded: Arc<Guarded<A>>,
     /// Index into [`crate::config::plan::Plan::listeners`]; `None` is the admin listener, which has no gauge.
     listener: Option<usize>,
+    front: Front,
     connections: Arc<Connections>,
     rules: Arc<Rules>,
 }
@@ -46,22 +52,25 @@ impl<A> GuardApp<A> {
     pub fn new(
         app: Arc<A>,
         listener: usize,
+        front: Front,
         limits: &Limits,
         connections: Arc<Connections>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self::with(app, Some(listener), limits, connections, metrics)
+        Self::with(app, Some(listener), front, limits, connections, metrics)
     }
 
     /// For the admin listener. It counts its connections by itself: no flood of callers may keep out the probe that
     /// asks whether we live.
     pub fn for_admin(app: Arc<A>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        Self::with(app, None, limits, Connections::new(limits), metrics)
+        let front = Front::default();
+        Self::with(app, None, front, limits, Connections::new(limits), metrics)
     }
 
     fn with(
         app: Arc<A>,
         listener: Option<usize>,
+        front: Front,
         limits: &Limits,
         connections: Arc<Connections>,
         metrics: Arc<Metrics>,
@@ -69,6 +78,7 @@ impl<A> GuardApp<A> {
         GuardApp {
             guarded: Arc::new(Guarded { app }),
             listener,
+            front,
             connections,
             rules: Arc::new(Rules {
                 head_timeout: limits.header_timeout,
@@ -86,19 +96,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let peer = peer_of(&stream);
-        let metrics = &self.rules.metrics;
-        let Some(_ticket) = self.connections.admit(peer.map(|peer| peer.ip())) else {
-            metrics.connection_refused();
-            log::warn!(
-                "closed a connection from {} at once: too many are open",
-                Peer(peer)
-            );
-            return None;
-        };
-        let _open = self
-            .listener
-            .map(|listener| Open::new(metrics.clone(), listener));
+        let arrived = self.arrive(stream).await?;
+        let (stream, peer) = (arrived.stream, arrived.peer);
         let h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let stream = GuardStream::new(stream, h2, peer, self.rules.clone());
         if h2 {

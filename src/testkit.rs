@@ -26,6 +26,7 @@ pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
             name: "127.0.0.1:8072".into(),
             address: ([127, 0, 0, 1], 8072).into(),
             tls: None,
+            proxy_protocol: Arc::from([]),
             trusted_proxies: Arc::new([]),
         }],
         admin: AdminPlan {

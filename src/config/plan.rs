@@ -55,14 +55,18 @@ pub struct ListenerPlan {
     pub name: Arc<str>,
     pub address: SocketAddr,
     pub tls: Option<ListenerTls>,
+    /// Whose connections begin with a PROXY header.
+    pub proxy_protocol: Arc<[IpNet]>,
     /// Whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListenerTls {
     pub certificate: PathBuf,
     pub private_key: PathBuf,
+    /// Callers have to show a certificate that one of these authorities has signed.
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug)]

@@ -19,6 +19,7 @@ mod deploy;
 mod docs;
 mod hostile;
 mod layout;
+mod opening;
 mod process;
 mod introspection;
 mod revocation;

@@ -22,5 +22,5 @@ pub use origin::{Origin, Received};
 pub use process::{Finished, Process, Running, free_ports, loopback, portcullis, run};
 pub use scratch::Scratch;
 pub use strict::StrictOrigin;
-pub use tls::{Authority, Pair, SecureOrigin, open_tls};
+pub use tls::{Authority, Pair, SecureOrigin, handshake, open_tls};
 pub use wire::{Closed, Full, Wire};

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::config::diagnostic::Fault;
 use crate::config::format;
 use crate::config::plan::{
@@ -97,7 +99,9 @@ fn listener(view: &View<'_>, context: &mut Context<'_>) -> ListenerPlan {
     let tls = tls.present().then(|| ListenerTls {
         certificate: context.file(&tls, "certificate").unwrap_or_default(),
         private_key: context.file(&tls, "private_key").unwrap_or_default(),
+        client_ca: context.file(&tls, "client_ca"),
     });
+    let proxy_protocol = proxy_protocol(&view.block("proxy_protocol"), context);
     let mut trusted = Vec::new();
     for spot in view.items("trusted_proxies") {
         let Ok(network) = format::network(&spot.text()) else {
@@ -116,8 +120,27 @@ fn listener(view: &View<'_>, context: &mut Context<'_>) -> ListenerPlan {
         name: view.text("address").unwrap_or_default().into(),
         address: address(view),
         tls,
+        proxy_protocol: proxy_protocol.into(),
         trusted_proxies: trusted.into(),
     }
+}
+
+fn proxy_protocol(view: &View<'_>, context: &mut Context<'_>) -> Vec<IpNet> {
+    let mut from = Vec::new();
+    for spot in view.items("from") {
+        let Ok(network) = format::network(&spot.text()) else {
+            continue;
+        };
+        if network.prefix_len() == 0 {
+            let fault = Fault::new(format!(
+                "{} lets anybody say who they are, in a PROXY header",
+                spot.node.shown()
+            ));
+            context.warning(&spot, fault.hint("name the networks of your own balancers"));
+        }
+        from.push(network);
+    }
+    from
 }
 
 /// Whether the second bind would fail; `[::]` takes the IPv4 addresses of its port too.
