@@ -169,6 +169,11 @@ pub fn body_is_doubtful(session: &ServerSession) -> bool {
     guard_of(session).is_some_and(GuardStream::is_doubtful)
 }
 
+/// The certificate that the caller of this connection has shown, if its listener asks for one.
+pub fn certificate(session: &ServerSession) -> Option<&ClientCertificate> {
+    session.digest()?.ssl_digest.as_ref()?.extension.get()
+}
+
 /// `None` for HTTP/2, where no session owns the connection.
 fn guard_of(session: &ServerSession) -> Option<&GuardStream> {
     session.stream()?.as_any().downcast_ref()

@@ -3,6 +3,7 @@
 //! What is matched is what is authorised is what is sent: a target or a framing that two servers could read
 //! differently is refused with 400, never repaired (RFC 9112 sections 3 and 6, RFC 3986 section 6).
 
+mod forms;
 mod framing;
 mod ids;
 mod target;

@@ -121,6 +121,7 @@ pub(crate) fn route(path: &str) -> RoutePlan {
     RoutePlan {
         name: path.into(),
         matcher: at(path),
+        allow_target: crate::config::plan::TargetForms::default(),
         strip_prefix: None,
         upstream: UpstreamId(0),
         access: Access::Token(Policy::default()),

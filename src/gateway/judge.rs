@@ -8,13 +8,13 @@ use pingora_proxy::Session;
 
 use super::{Life, Listener};
 use crate::authorize;
-use crate::config::plan::{Access, Policy, RatePer, RoutePlan};
+use crate::config::plan::{Access, Plan, Policy, RatePer, RouteId, RoutePlan};
 use crate::credential;
 use crate::edge;
 use crate::forward;
 use crate::limit::{Caller, RetryAfter};
 use crate::reject::Rejection;
-use crate::request::{self, BodyLength};
+use crate::request::{self, BodyLength, Target};
 use crate::route::{Found, View};
 use crate::verify::Wanted;
 
@@ -34,13 +34,20 @@ pub(super) async fn judge(
 
     let head = session.req_header();
     let target = life.target.as_ref().ok_or(Rejection::Internal)?;
-    let found = gateway.routes.find(View {
-        host: &target.host,
-        path: &target.path,
-        query: target.query.as_deref(),
-        method: &head.method,
-        headers: &head.headers,
-    });
+    let find = |path: &str| {
+        gateway.routes.find(View {
+            host: &target.host,
+            path,
+            query: target.query.as_deref(),
+            method: &head.method,
+            headers: &head.headers,
+        })
+    };
+    let found = if target.forms.is_empty() {
+        find(&target.path)
+    } else {
+        Found::Route(allowed_in_every_reading(target, plan, find)?)
+    };
     let route_id = match found {
         Found::Route(id) => id,
         Found::Nothing => return Err(Rejection::NoRoute),
@@ -71,6 +78,34 @@ pub(super) async fn judge(
         .ok_or(Rejection::NoPermit)?;
     life.in_flight = Some(upstream.enter()?);
     Ok(())
+}
+
+/// What a service might read out of such a path must not be a way around another route's demands.
+fn allowed_in_every_reading(
+    target: &Target,
+    plan: &Plan,
+    find: impl Fn(&str) -> Found,
+) -> Result<RouteId, Rejection> {
+    let readings = target.readings();
+    let mut routes = readings.iter().map(|path| match find(path) {
+        Found::Route(id) => Some(id),
+        Found::Nothing | Found::OtherMethod(_) => None,
+    });
+    let route = routes.next().flatten();
+    let id = route.ok_or(Rejection::AmbiguousTarget)?;
+    let strip = plan.route(id).strip_prefix.as_deref();
+    // `//` at the beginning is a host to some.
+    let begins_twice = |path: &String| {
+        let rest = strip.and_then(|prefix| forward::without_prefix(path, prefix));
+        rest.is_some_and(|rest| rest.starts_with("//"))
+    };
+    if !routes.all(|other| other == route)
+        || !plan.route(id).allow_target.has(target.forms)
+        || readings.iter().any(begins_twice)
+    {
+        return Err(Rejection::AmbiguousTarget);
+    }
+    Ok(id)
 }
 
 /// Target, host and framing: one reading or none.

@@ -39,6 +39,8 @@ pub struct Life {
     pub(super) peer: Option<SocketAddr>,
     pub(super) answered_at: Option<Duration>,
     pub(super) rejection: Option<Rejection>,
+    /// The caller did not take its whole answer.
+    pub(super) caller_gone: bool,
     /// The peer that has the request.
     chosen: Option<usize>,
     /// Peers that did not take a connection.
@@ -81,6 +83,7 @@ impl Life {
             peer: None,
             answered_at: None,
             rejection: None,
+            caller_gone: false,
             chosen: None,
             refused: Vec::new(),
             _active: gateway.drain.enter(),
@@ -198,8 +201,11 @@ impl Life {
             (
                 ErrorSource::Downstream,
                 E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed,
-            ) => return None,
-            (ErrorSource::Downstream, E::H2Error | E::InvalidH2) => return None,
+            )
+            | (ErrorSource::Downstream, E::H2Error | E::InvalidH2) => {
+                self.caller_gone = true;
+                return None;
+            }
             (ErrorSource::Downstream, _) => Rejection::MalformedRequest,
             // The peer has nothing to answer yet. Pingora has no timeout of its own for bodies over HTTP/2.
             (ErrorSource::Upstream, E::ReadTimedout) if !body_done => Rejection::BodyTooSlow,

@@ -9,8 +9,14 @@ use crate::testkit::fields;
 
 const HOST: &str = "api.example.com";
 
+/// As a route reads it that allows no form but the plain one.
 fn target(raw: &[u8]) -> Result<Target, Rejection> {
-    inspect(raw, None, &fields(&[("host", HOST)]))
+    let target = inspect(raw, None, &fields(&[("host", HOST)]))?;
+    if target.forms.is_empty() {
+        Ok(target)
+    } else {
+        Err(Rejection::AmbiguousTarget)
+    }
 }
 
 fn host(headers: &[(&str, &str)], authority: Option<&str>) -> Result<String, Rejection> {

@@ -5,3 +5,4 @@
 mod floods;
 mod http1;
 mod http2;
+mod loosened;

@@ -1,7 +1,6 @@
 //! The certificate that a caller shows (mutual TLS, RFC 8705).
 
 use std::any::Any;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -45,17 +44,6 @@ impl ClientCertificate {
             subject: subject(&certificate),
             fingerprint,
         })
-    }
-
-    /// Lower case, without colons.
-    pub fn hex(&self) -> String {
-        self.fingerprint
-            .iter()
-            .fold(String::new(), |mut hex, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            })
     }
 }
 

@@ -144,7 +144,6 @@ fn a_subject_is_written_as_rfc_4514_has_it() {
         let certificate = ClientCertificate::of(&der).unwrap();
         let digest = digest(&SHA256, &der);
         assert_eq!(certificate.fingerprint, digest.as_ref());
-        assert_eq!(certificate.hex().len(), 64);
         certificate.subject
     };
     assert_eq!(
