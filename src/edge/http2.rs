@@ -132,13 +132,13 @@ async fn refuse_connect(mut session: ServerSession, rules: Arc<Rules>, _living: 
     let request_id = RequestId::fresh();
     let peer = session.client_addr().and_then(|peer| peer.as_inet());
     rules.refused(Rejection::MethodNotAllowed, peer.copied(), &request_id);
-    let Ok((head, body)) = reject::parts(Rejection::MethodNotAllowed, request_id.as_str()) else {
-        return;
-    };
     // A caller that is gone hears nothing.
-    if session.write_response_header(Box::new(head)).await.is_ok() {
-        let _ = session.write_response_body(body, true).await;
-    }
+    let _ = reject::bare(
+        &mut session,
+        Rejection::MethodNotAllowed,
+        request_id.as_str(),
+    )
+    .await;
 }
 
 /// One request; counts until dropped.

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora_proxy::Session;
 
 use super::{Challenge, Rejection};
@@ -49,8 +50,12 @@ pub async fn write(
     Ok(())
 }
 
-/// Head and body of an answer to a request that met no route, for whoever has no session of the proxy's to write to.
-pub fn parts(rejection: Rejection, request_id: &str) -> pingora::Result<(ResponseHeader, Bytes)> {
+/// Answers a request that met no route and no proxy: there is only a bare session.
+pub async fn bare(
+    session: &mut ServerSession,
+    rejection: Rejection,
+    request_id: &str,
+) -> pingora::Result<()> {
     // RFC 9110 section 10.2.1: empty means that the target takes no method at all.
     let allow = HeaderValue::from_static("");
     let circumstances = Circumstances {
@@ -60,7 +65,9 @@ pub fn parts(rejection: Rejection, request_id: &str) -> pingora::Result<(Respons
         retry_after: None,
     };
     let body = body(rejection, request_id);
-    Ok((head(rejection, circumstances, body.len())?, body))
+    let head = head(rejection, circumstances, body.len())?;
+    session.write_response_header(Box::new(head)).await?;
+    session.write_response_body(body, true).await
 }
 
 /// The body of a rejection.
