@@ -1,7 +1,9 @@
 //! A connection's bytes, bounded while they are a request's head.
 
 mod answer;
+mod body;
 mod delegate;
+mod http2;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,9 +18,9 @@ use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use self::body::Body;
+use self::http2::Http2;
 use super::Peer;
-use super::chunks::{Chunks, DoubtfulChunks};
-use super::frames::{Flood, Incoming, Outgoing, Refused};
 use super::head::{Head, Odd};
 use crate::observe::metrics::Metrics;
 use crate::reject::Rejection;
@@ -83,13 +85,6 @@ impl Rules {
     }
 }
 
-/// HTTP/2 as it passes by.
-struct Http2 {
-    incoming: Incoming,
-    outgoing: Outgoing,
-    flood: Arc<Flood>,
-}
-
 /// See the module above.
 pub(super) struct GuardStream {
     inner: Stream,
@@ -115,27 +110,6 @@ pub(super) struct GuardStream {
     rules: Arc<Rules>,
 }
 
-/// What is known of the bytes that follow a head.
-#[derive(Default)]
-struct Body {
-    /// Those that came with it, kept until it is known whether they are chunks.
-    behind: Vec<u8>,
-    /// Only a chunked body is looked at.
-    chunks: Option<Chunks>,
-    doubtful: bool,
-}
-
-impl Body {
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), DoubtfulChunks> {
-        let Some(chunks) = &mut self.chunks else {
-            return Ok(());
-        };
-        let verdict = chunks.feed(bytes);
-        self.doubtful = verdict.is_err();
-        verdict
-    }
-}
-
 impl GuardStream {
     pub(super) fn new(
         inner: Stream,
@@ -146,13 +120,7 @@ impl GuardStream {
         GuardStream {
             inner,
             phase: AtomicU8::new(if h2 { H2_OPENING } else { FIRST }),
-            h2: h2.then(|| {
-                Box::new(Http2 {
-                    incoming: Incoming::new(),
-                    outgoing: Outgoing::new(),
-                    flood: Arc::default(),
-                })
-            }),
+            h2: h2.then(|| Box::new(Http2::new())),
             seen: 0,
             head: Head::default(),
             parsed: 0,
@@ -181,24 +149,13 @@ impl GuardStream {
             self.phase.store(OPEN, Ordering::Relaxed);
         }
         let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        let behind = std::mem::take(&mut body.behind);
-        if chunked {
-            body.chunks = Some(Chunks::default());
-            // The verdict is asked for later, by who can answer.
-            let _ = body.feed(&behind);
-        }
+        body.begin(chunked);
     }
 
     /// Whether the body so far can be read in more than one way.
     pub(super) fn is_doubtful(&self) -> bool {
         let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
         body.doubtful
-    }
-
-    /// Says when the caller takes back more requests than anybody has to; always off for HTTP/1.
-    pub(super) fn flood(&self) -> Arc<Flood> {
-        let h2 = self.h2.as_ref();
-        h2.map_or_else(Arc::default, |h2| h2.flood.clone())
     }
 
     /// Whether the caller has asked for anything.
@@ -276,37 +233,6 @@ impl GuardStream {
             }
             failed => failed,
         }
-    }
-
-    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.phase() == OPEN {
-            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        } else {
-            ready!(self.poll_head(cx, buf))?;
-        }
-        let bytes = &buf.filled()[before..];
-        let bearable = match &mut self.h2 {
-            Some(h2) => h2.incoming.feed(bytes, &h2.flood),
-            None => true,
-        };
-        Poll::Ready(if bearable { Ok(()) } else { Err(closed()) })
-    }
-
-    fn watch_outgoing(&mut self, sent: &[u8]) {
-        let (Some(h2), rules, peer) = (&mut self.h2, &self.rules, self.peer) else {
-            return;
-        };
-        h2.outgoing.feed(sent, |refused| match refused {
-            Refused::Request(rejection) => rules.refused(rejection, peer, &RequestId::fresh()),
-            Refused::Connection(code) => {
-                rules.metrics.unparsed();
-                log::warn!(
-                    "ended the HTTP/2 connection of {} with error code {code}",
-                    Peer(peer)
-                );
-            }
-        });
     }
 
     /// Never takes more than the head may still have, so that a head of exactly the cap passes whatever the size of

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, Version, header};
+use http::{Version, header};
 use pingora_proxy::Session;
 
 use super::{Life, Listener};
@@ -65,9 +65,7 @@ pub(super) async fn judge(
 
     let permit = match &route.access {
         Access::Public => authorize::public(&route.access).ok_or(Rejection::NoPermit)?,
-        Access::Token(policy) => {
-            prove(listener, &session.req_header().headers, policy, life).await?
-        }
+        Access::Token(policy) => prove(listener, session, policy, life).await?,
     };
     life.permit = Some(permit);
     within_quota(listener, session, route, life)?;
@@ -138,11 +136,12 @@ fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Reject
 
 async fn prove(
     listener: &Listener,
-    headers: &HeaderMap,
+    session: &Session,
     policy: &Policy,
     life: &mut Life,
 ) -> Result<authorize::Permit, Rejection> {
     let gateway = &*listener.gateway;
+    let headers = &session.req_header().headers;
     let token = credential::bearer(
         headers
             .get_all(header::AUTHORIZATION)
@@ -150,7 +149,9 @@ async fn prove(
             .map(http::HeaderValue::as_bytes),
         gateway.plan.limits.token_bytes,
     )?;
-    let verdict = gateway.verifier.prove(token, Wanted::of(policy)).await;
+    let certificate = edge::certificate(session).map(|shown| &shown.fingerprint);
+    let wanted = Wanted::of(policy).by(certificate);
+    let verdict = gateway.verifier.prove(token, wanted).await;
     life.judged(&gateway.metrics, &verdict);
     let principal = verdict.outcome?;
     life.principal = Some(principal.clone());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::Request;
 use portcullis::demo::issuer::{Issuer, IssuerOptions};
+use portcullis::demo::mint::ClaimsEdit;
 use rustls::ClientConfig;
 use rustls::version::{TLS12, TLS13};
 
@@ -16,13 +17,16 @@ use crate::support::{
 };
 
 const NAME: &str = "api.test";
+const READER: &str = "eazybank-accounts-reader-cc";
 const GET: &str = "GET /open HTTP/1.1\r\nHost: api.test\r\n\r\n";
 const ROUTES: &str = "[{ name: open, match: { path: /open }, upstream: origin, access: public },
+    { name: closed, match: { path: /closed }, upstream: origin, access: {} },
     { name: limited, match: { path: /limited }, upstream: origin, access: public,
       rate_limit: { per: source, requests: 1, every: 1m } }]";
 
 /// A plain listener and one with TLS, each with these keys besides.
 struct Bench {
+    issuer: Issuer,
     origin: Origin,
     gateway: Gateway,
     authority: Authority,
@@ -49,6 +53,7 @@ impl Bench {
             .routes(ROUTES)
             .start();
         Bench {
+            issuer,
             origin,
             gateway,
             authority,
@@ -318,6 +323,68 @@ fn callers_show_a_certificate_of_our_authorities() {
     assert_eq!(bench.after(b"", GET).unwrap().status, 200);
     let log = bench.gateway.access_log(3);
     assert!(log[2].get("cert_sha256").is_none());
+}
+
+/// RFC 8705: a token that names a certificate is good where that is shown, over both protocols, and nowhere else,
+/// though its proof is kept.
+#[test]
+fn a_bound_token_is_good_on_its_own_connection_alone() {
+    let bench = Bench::start("", CLIENTS, "{}");
+    let own = bench.authority.certify("reader.client.test");
+    let other = bench.authority.certify("other.client.test");
+    let bound = |to: &Pair| {
+        let thumbprint = base64url(&ring::digest::digest(&ring::digest::SHA256, &to.der()));
+        bench
+            .issuer
+            .mint(ClaimsEdit::of(READER, &[]).claims(move |claims| {
+                let cnf = serde_json::json!({ "x5t#S256": thumbprint });
+                claims.insert("cnf".to_owned(), cnf);
+            }))
+    };
+    let token = bound(&own);
+    let plain = bench.issuer.token(READER, &[]);
+    let ask = |pair: &Pair, token: &str| {
+        let config = bench.showing(Some(pair), &[]);
+        let mut client = open_tls(bench.secure(), NAME, config).unwrap();
+        client.send(with_token(token)).answer().status
+    };
+    let ask_h2 = |pair: &Pair, token: &str| {
+        let client = Http2::open(bench.secure(), NAME, bench.showing(Some(pair), &["h2"]));
+        let request = Request::get(format!("https://{NAME}/closed"))
+            .header("authorization", format!("Bearer {token}"));
+        client.ask(request.body(()).unwrap(), &[]).status
+    };
+    for _ in 0..2 {
+        assert_eq!(ask(&own, &token), 200);
+        assert_eq!(ask_h2(&own, &token), 200);
+        assert_eq!(ask(&other, &token), 401);
+        assert_eq!(ask_h2(&other, &token), 401);
+        // Stolen, and used where nobody asks for a certificate.
+        let answer = bench.after(b"", &with_token(&token)).unwrap();
+        assert_eq!(answer.status, 401);
+        assert!(
+            answer
+                .header("www-authenticate")
+                .unwrap()
+                .contains("invalid_token")
+        );
+        // A token that is bound to nothing is anybody's.
+        assert_eq!(ask(&other, &plain), 200);
+    }
+    assert_eq!(ask(&other, &bound(&other)), 200);
+    bench.gateway.counts(
+        "portcullis_rejections_total{reason=\"sender_constrained\",route=\"closed\"}",
+        6.0,
+    );
+}
+
+fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn with_token(token: &str) -> String {
+    format!("GET /closed HTTP/1.1\r\nHost: api.test\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
 #[test]
