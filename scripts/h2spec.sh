@@ -22,7 +22,7 @@ port_is_taken "$port" && die "port $port is taken; choose another with GATEWAY_P
 port_is_taken "$admin" && die "port $admin is taken; choose another with ADMIN_PORT"
 mkdir -p "$work"
 # scripts/h2spec/go.mod and go.sum pin it and what it stands on.
-(cd "$root/scripts/h2spec" && go build -mod=readonly -o "$work/h2spec" github.com/summerwind/h2spec/cmd/h2spec) ||
+(cd "$root/scripts/h2spec" && go build -mod=readonly -buildvcs=false -o "$work/h2spec" github.com/summerwind/h2spec/cmd/h2spec) ||
     die "cannot build h2spec"
 make_certificate "$work"
 

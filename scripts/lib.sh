@@ -80,13 +80,16 @@ start_demo() {
     say "the demo is ready on $gateway_url"
 }
 
-# Ends the demo as an operator would and wants exit 0 for it.
+# stop_well PID WHAT: ends it as an operator would and wants exit 0 for it.
+stop_well() {
+    kill -TERM "$1" 2>/dev/null || true
+    wait "$1" || die "the $2 ended with exit code $?"
+}
+
 stop_demo() {
     local pid=${demo_pid:-}
-    [ -n "$pid" ] || return 0
     demo_pid=
-    kill -TERM "$pid" 2>/dev/null || true
-    wait "$pid" || die "the demo ended with exit code $?"
+    [ -z "$pid" ] || stop_well "$pid" demo
 }
 
 # demo_token CLIENT SCOPE: an access token from the demo's issuer; its secrets follow the clients' names.
@@ -119,13 +122,10 @@ start_gateway() {
     done
 }
 
-# Ends the gateway as an operator would and wants exit 0 for it.
 stop_gateway() {
     local pid=${gateway_pid:-}
-    [ -n "$pid" ] || return 0
     gateway_pid=
-    kill -TERM "$pid" 2>/dev/null || true
-    wait "$pid" || die "the gateway ended with exit code $?"
+    [ -z "$pid" ] || stop_well "$pid" gateway
 }
 
 # metric ADMIN_URL SERIES: the value of one series, 0 if there is none.

@@ -103,7 +103,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
         if h2 {
             let app = &self.guarded.app;
             let options = app.h2_options().map(http2::options);
-            http2::serve(app, stream, &self.rules, options, shutdown).await;
+            // In a box, because HTTP/1 has no use for its room.
+            Box::pin(http2::serve(app, stream, &self.rules, options, shutdown)).await;
             return None;
         }
         self.guarded.process_new(Box::new(stream), shutdown).await

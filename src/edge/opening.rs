@@ -59,9 +59,15 @@ impl<A> GuardApp<A> {
         let open = self
             .listener
             .map(|listener| Open::new(self.rules.metrics.clone(), listener));
-        let opening = self.open(stream, peer, behind_proxy, &mut ticket);
-        let opened = tokio::time::timeout(self.rules.head_timeout, opening).await;
-        match opened.unwrap_or(Err(Fault::TooSlow)) {
+        let opened = if behind_proxy || self.front.tls.is_some() {
+            // In a box, so that an open connection does not keep the room that its handshake took.
+            let opening = Box::pin(self.open(stream, peer, behind_proxy, &mut ticket));
+            let opened = tokio::time::timeout(self.rules.head_timeout, opening).await;
+            opened.unwrap_or(Err(Fault::TooSlow))
+        } else {
+            Ok((stream, peer))
+        };
+        match opened {
             Ok((stream, peer)) => Some(Arrived {
                 stream,
                 peer,

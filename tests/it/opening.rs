@@ -37,17 +37,13 @@ impl Bench {
     fn start(listener: &str, tls: &str, limits: &str) -> Self {
         let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
         let (origin, authority, files) = (Origin::start(), Authority::new(), Scratch::new());
-        let pair = authority.certify(NAME);
-        let certificate = files.write("tls.crt", &pair.certificate);
-        let key = files.write("tls.key", &pair.key);
+        let pair = authority.certify(NAME).written_to(&files);
         files.write("ca.pem", &authority.pem);
         let tls = tls.replace("CA", files.path("ca.pem").to_str().unwrap());
         let gateway = Setup::new(&issuer, origin.address())
             .listeners(format!(
                 "[{{ address: '127.0.0.1:1'{listener} }}, {{ address: '127.0.0.1:2'{listener},
-                   tls: {{ certificate: '{}', private_key: '{}'{tls} }} }}]",
-                certificate.display(),
-                key.display()
+                   tls: {{ {pair}{tls} }} }}]"
             ))
             .limits(limits)
             .routes(ROUTES)
@@ -333,7 +329,7 @@ fn a_bound_token_is_good_on_its_own_connection_alone() {
     let own = bench.authority.certify("reader.client.test");
     let other = bench.authority.certify("other.client.test");
     let bound = |to: &Pair| {
-        let thumbprint = base64url(&ring::digest::digest(&ring::digest::SHA256, &to.der()));
+        let thumbprint = base64url(ring::digest::digest(&ring::digest::SHA256, &to.der()));
         bench
             .issuer
             .mint(ClaimsEdit::of(READER, &[]).claims(move |claims| {

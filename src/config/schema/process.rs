@@ -215,7 +215,7 @@ static LIMITS: Block = Block {
         key(
             "header_timeout",
             DURATION,
-            "Time for a request's whole head; slower is 408.",
+            "Time for a request's whole head; slower is 408. As long again for what comes before the first: a PROXY header, the TLS handshake.",
         )
         .default("10s"),
         key(

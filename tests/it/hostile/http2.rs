@@ -15,6 +15,7 @@ const ROUTES: &str = "[{ name: open, match: { path: /open }, upstream: origin, a
     { name: closed, match: { path: /closed }, upstream: origin, access: {} }]";
 
 pub(super) type Field<'a> = (&'a str, &'a [u8]);
+type Change<'a> = (&'a str, Option<&'a [u8]>);
 
 pub(super) struct Bench {
     pub(super) origin: StrictOrigin,
@@ -32,15 +33,9 @@ impl Bench {
     pub(super) fn with(limits: &str) -> Self {
         let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
         let (origin, authority, files) = (StrictOrigin::start(), Authority::new(), Scratch::new());
-        let pair = authority.certify(NAME);
-        let certificate = files.write("tls.crt", &pair.certificate);
-        let key = files.write("tls.key", &pair.key);
+        let pair = authority.certify(NAME).written_to(&files);
         let gateway = Setup::new(&issuer, origin.address())
-            .listeners(format!(
-                "[{{ address: '127.0.0.1:1', tls: {{ certificate: '{}', private_key: '{}' }} }}]",
-                certificate.display(),
-                key.display()
-            ))
+            .listeners(format!("[{{ address: '127.0.0.1:1', tls: {{ {pair} }} }}]"))
             .limits(limits)
             .routes(ROUTES)
             .start();
@@ -64,7 +59,7 @@ impl Bench {
 
     /// A head with these changes: a pseudo-header of the same name is replaced, `None` leaves it out, and all else
     /// is added.
-    pub(super) fn head<'a>(changes: &[(&'a str, Option<&'a [u8]>)]) -> Vec<Field<'a>> {
+    pub(super) fn head<'a>(changes: &[Change<'a>]) -> Vec<Field<'a>> {
         let mut fields: Vec<Field<'a>> = vec![
             (":method", b"GET"),
             (":scheme", b"https"),
@@ -204,7 +199,7 @@ fn hosts() {
         let head = Bench::head(&[(":authority", Some(host))]);
         bench.check(&head, None, &[REFUSED, MALFORMED].concat());
     }
-    let two: &[&[(&str, Option<&[u8]>)]] = &[
+    let two: &[&[Change<'_>]] = &[
         &[("host", Some(b"b"))],
         &[("host", Some(b"api.test:443"))],
         &[("host", Some(b"api.test")), ("host", Some(b"api.test"))],

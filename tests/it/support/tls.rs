@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 use rustls::{StreamOwned, SupportedProtocolVersion};
 
-use super::Connection;
+use super::{Connection, Scratch};
 
 /// A certificate authority of nobody's.
 pub struct Authority {
@@ -27,6 +27,14 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// As files, named in YAML as the keys of a listener's `tls`.
+    pub fn written_to(&self, files: &Scratch) -> String {
+        let certificate = files.write("tls.crt", &self.certificate);
+        let key = files.write("tls.key", &self.key);
+        let (certificate, key) = (certificate.display(), key.display());
+        format!("certificate: '{certificate}', private_key: '{key}'")
+    }
+
     /// A server that shows it.
     pub fn server(&self) -> Arc<ServerConfig> {
         let chain = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
