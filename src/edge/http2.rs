@@ -59,21 +59,26 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let (alive, mut living) = watch::channel(0_usize);
     let alive = Arc::new(alive);
     let mut stopping = shutdown.clone();
-    let mut told = false;
+    // We have said goodbye. What the caller asked before it heard that is still answered.
+    let mut leaving = false;
     let mut malformed = 0;
     loop {
+        let patience = if leaving { Some(GOODBYE) } else { idle };
         let accepted = tokio::select! {
             biased;
-            _ = stopping.changed(), if !told => {
-                connection.graceful_shutdown();
-                told = true;
-                continue;
+            _ = stopping.changed(), if !leaving => None,
+            accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => Some(accepted),
+            () = idleness(&mut living, patience) => {
+                if leaving {
+                    return;
+                }
+                None
             }
-            accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => accepted,
-            () = idleness(&mut living, idle), if !told => {
-                connection.graceful_shutdown();
-                return goodbye(connection).await;
-            }
+        };
+        let Some(accepted) = accepted else {
+            connection.graceful_shutdown();
+            leaving = true;
+            continue;
         };
         match accepted {
             // A caller that is gone, an error that h2 has told it, or the end.
@@ -132,13 +137,10 @@ async fn refuse_connect(mut session: ServerSession, rules: Arc<Rules>, _living: 
     let request_id = RequestId::fresh();
     let peer = session.client_addr().and_then(|peer| peer.as_inet());
     rules.refused(Rejection::MethodNotAllowed, peer.copied(), &request_id);
-    // A caller that is gone hears nothing.
-    let _ = reject::bare(
-        &mut session,
-        Rejection::MethodNotAllowed,
-        request_id.as_str(),
-    )
-    .await;
+    let rejection = Rejection::MethodNotAllowed;
+    let answer = reject::bare(&mut session, rejection, request_id.as_str());
+    // A caller that is gone hears nothing, and one that takes nothing is not waited for.
+    let _ = tokio::time::timeout(rules.head_timeout, answer).await;
 }
 
 /// One request; counts until dropped.

@@ -211,8 +211,10 @@ impl GuardStream {
                 self.parsed += self.seen;
                 match self.head.feed(bytes) {
                     Ok(of_the_head) if of_the_head < bytes.len() => {
-                        let behind = bytes[of_the_head..].to_vec();
-                        self.body().behind = behind;
+                        let behind = &bytes[of_the_head..];
+                        let body = self.body.get_mut();
+                        let body = body.unwrap_or_else(PoisonError::into_inner);
+                        body.behind.extend_from_slice(behind);
                     }
                     Ok(_) => {}
                     Err(Odd::RequestLine) => return self.refuse(cx, Rejection::AmbiguousTarget),
