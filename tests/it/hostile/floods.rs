@@ -257,6 +257,15 @@ fn an_idle_connection_is_told_goodbye() {
     let fate = client.headers(1, &good(), true).fate(1);
     assert_eq!(fate, Fate::Answered(200));
     assert_eq!(ends_with(&mut client), Some(0), "GOAWAY without an error");
+    // A request that crosses it is answered all the same.
+    let mut client = bench.open();
+    while !matches!(client.next(), Some((GOAWAY, _, _, _))) {}
+    let mut fate = client.headers(1, &good(), true).fate(1);
+    if fate == Fate::GoAway(0) {
+        // The second one, with the last stream that it will answer.
+        fate = client.fate(1);
+    }
+    assert_eq!(fate, Fate::Answered(200));
     // A block that does not go on is no request either.
     let mut client = bench.open();
     client.frame(HEADERS, END_STREAM, 1, &block(&good()));
