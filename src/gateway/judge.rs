@@ -43,6 +43,7 @@ pub(super) async fn judge(
     let route_id = match found {
         Found::Route(id) => id,
         Found::Nothing => return Err(Rejection::NoRoute),
+        Found::Ambiguous => return Err(Rejection::AmbiguousTarget),
         Found::OtherMethod(allow) => {
             life.allow = Some(allow);
             return Err(Rejection::MethodNotAllowed);

@@ -131,8 +131,10 @@ fn segment_has_one_reading(segment: &str) -> bool {
         }
         at += 1;
     }
+    // A server that reads an escaped `?` or `#` as a real one is left with what stands before it.
+    let name = decoded.split(|byte| matches!(byte, b'?' | b'#')).next();
     // Overlong and broken UTF-8 decode to `/` and `.` in lenient servers.
-    std::str::from_utf8(&decoded).is_ok()
+    !matches!(name, Some(b"." | b"..")) && std::str::from_utf8(&decoded).is_ok()
 }
 
 /// A path as every server reads it in the end: `%3A` is `:`, and `%c3%a9` is `%C3%A9` is `é`. What has passed
