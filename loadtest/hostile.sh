@@ -15,7 +15,8 @@ ensure curl curl
 ensure python3 python3
 # Ten thousand connections, one end in each of two processes.
 ulimit -n "$(ulimit -Hn)"
-[ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 10500 ] || die "only $(ulimit -n) files may be open; 10500 are needed"
+files=$(ulimit -n)
+[ "$files" = unlimited ] || [ "$files" -ge 10500 ] || die "only $files files may be open here; 10500 are needed"
 mkdir -p "$root/target/loadtest"
 
 trap stop_demo EXIT
