@@ -84,6 +84,7 @@ pub(crate) fn issuer(name: &str) -> IssuerPlan {
             cooldown: Duration::from_secs(10),
             max_stale: Duration::from_secs(86_400),
             timeout: Duration::from_secs(5),
+            snapshot: None,
         },
         not_before: None,
         logout_clients: Vec::new(),

@@ -35,6 +35,7 @@ pub use crypto::install as install_crypto;
 pub use fault::{Fault, Refusal, Unjudged};
 pub use inbox::{Flaw, Unheard};
 pub use jwk::HeldKey;
+pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
 pub use verdict::{Source, Verdict, Wanted};
@@ -46,7 +47,7 @@ use crate::observe::metrics::Metrics;
 
 use self::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
 use self::claims::Claims;
-use self::crypto::RingVerifier;
+use self::crypto::VerifyingKey;
 use self::fetch::KeySource;
 use self::grants::{Forwarded, Granted};
 use self::inbox::Inbox;
@@ -174,10 +175,7 @@ impl Verifier {
             Proof::Introspect => return None,
             Proof::Fresh(age) => Some(age),
             Proof::Local => {
-                let now = Now {
-                    unix: self.clock.unix(),
-                    monotonic: self.clock.monotonic(),
-                };
+                let now = Now::of(&self.clock);
                 let keys = |proved: &Proved| &*self.issuers[proved.principal.grants.issuer.0].keys;
                 let kept = self.proofs.get(hash, self.proofs.max_age(), now, keys);
                 if kept.is_some() {
@@ -322,14 +320,11 @@ impl Verifier {
         &self,
         issuer: &Trusted,
         claims: &Claims<'_>,
-        signed_by: Arc<RingVerifier>,
+        signed_by: Arc<VerifyingKey>,
     ) -> Proved {
-        let leeway = issuer.plan.leeway.as_secs();
-        let times = Times {
-            born_at: claims.begins().saturating_sub(leeway),
-            dead_at: claims.expires().unwrap_or_default().saturating_add(leeway),
-            proved_at: self.clock.monotonic(),
-        };
+        let expires = claims.expires().unwrap_or_default();
+        let now = Now::of(&self.clock);
+        let times = Times::new(claims.begins(), expires, issuer.plan.leeway, now);
         let principal = issuer.granted.principal(claims);
         Proved::new(principal, Some(signed_by), Named::of(claims), times)
     }
@@ -363,9 +358,9 @@ impl Verifier {
 
 /// What came of everything that can be said without asking.
 enum Local {
-    Proved(Arc<RingVerifier>),
+    Proved(Arc<VerifyingKey>),
     /// The key that the signature held for, if one was found.
-    Ask(Option<Arc<RingVerifier>>),
+    Ask(Option<Arc<VerifyingKey>>),
 }
 
 async fn ask(

@@ -151,6 +151,8 @@ pub struct KeysPlan {
     pub cooldown: Duration,
     pub max_stale: Duration,
     pub timeout: Duration,
+    /// Where the last good keys survive a restart.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// How an issuer's not-before is followed.
@@ -180,7 +182,6 @@ pub struct TokenCachePlan {
 pub struct IntrospectionPlan {
     pub endpoint: EndpointFrom,
     pub client_id: String,
-    pub client_secret: Secret,
     pub auth: ClientAuth,
     pub when: AskWhen,
     pub timeout: Duration,
@@ -199,11 +200,19 @@ pub enum EndpointFrom {
     Discovery(String),
 }
 
-/// RFC 6749 section 2.3.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the gateway proves itself to an issuer that it asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientAuth {
-    Basic,
-    Post,
+    /// RFC 6749 section 2.3.1: a secret in `Authorization`.
+    Basic(Secret),
+    /// The same in the form.
+    Post(Secret),
+    /// RFC 7523 section 2.2: an assertion that is signed with a key.
+    PrivateKey {
+        pem: Secret,
+        /// What the assertion's header calls the key, if the issuer wants to know.
+        kid: Option<String>,
+    },
 }
 
 /// What makes the gateway ask where a route did not.

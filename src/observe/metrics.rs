@@ -13,7 +13,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use labels::{Asked, Carried, Heard, Judged, ProofSource, Refresh};
+pub use labels::{Asked, Carried, Heard, Judged, Kept, ProofSource, Refresh};
 
 use crate::config::plan::{IssuerId, Plan, RouteId, UpstreamId};
 use crate::reject::Rejection;
@@ -59,7 +59,9 @@ struct IssuerHandles {
     verification: VerificationHandles,
     keys: IntGauge,
     keys_age: Gauge,
+    from_snapshot: IntGauge,
     refreshes: [IntCounter; 3],
+    snapshots: [IntCounter; 2],
     skipped: IntCounterVec,
     name: Arc<str>,
     introspections: [IntCounter; 3],
@@ -124,6 +126,18 @@ impl Metrics {
             &["issuer"],
         )?;
         registry.register(Box::new(age.clone()))?;
+        let from_snapshot = gauges(
+            &registry,
+            "portcullis_jwks_from_snapshot",
+            "1 while the issuer's keys are those that an earlier process left.",
+            &["issuer"],
+        )?;
+        let snapshots = counters(
+            &registry,
+            "portcullis_jwks_snapshots_total",
+            "Attempts to write a snapshot of an issuer's keys, by outcome.",
+            &["issuer", "outcome"],
+        )?;
         let refreshes = counters(
             &registry,
             "portcullis_jwks_refreshes_total",
@@ -280,6 +294,9 @@ impl Metrics {
                     verification: verification(&issuer.name),
                     keys: keys.with_label_values(&[&issuer.name]),
                     keys_age: age.with_label_values(&[&issuer.name]),
+                    from_snapshot: from_snapshot.with_label_values(&[&issuer.name]),
+                    snapshots: ["ok", "failed"]
+                        .map(|outcome| snapshots.with_label_values(&[&*issuer.name, outcome])),
                     refreshes: ["ok", "failed", "invalid"]
                         .map(|outcome| refreshes.with_label_values(&[&*issuer.name, outcome])),
                     skipped: skipped.clone(),
@@ -372,8 +389,13 @@ impl Metrics {
             .inc();
     }
 
-    pub fn keys_held(&self, issuer: IssuerId, keys: usize, age: Duration) {
+    pub fn keys_kept(&self, issuer: IssuerId, outcome: Kept) {
+        self.issuers[issuer.0].snapshots[outcome as usize].inc();
+    }
+
+    pub fn keys_held(&self, issuer: IssuerId, keys: usize, age: Duration, from_snapshot: bool) {
         let handles = &self.issuers[issuer.0];
+        handles.from_snapshot.set(i64::from(from_snapshot));
         handles.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
         handles.keys_age.set(age.as_secs_f64());
     }

@@ -14,11 +14,12 @@ use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
 
 use super::claims::Claims;
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::grants::heap;
 use super::keys::KeyStore;
 use super::principal::Principal;
 use super::revoked::{Facts, Revocations};
+use crate::clock::Clock;
 
 /// Of the whole token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,7 +39,7 @@ impl TokenHash {
 pub(super) struct Proved {
     pub(super) principal: Principal,
     /// The key that the signature was checked with; `None` when the issuer's word alone is the proof.
-    pub(super) signed_by: Option<Arc<RingVerifier>>,
+    pub(super) signed_by: Option<Arc<VerifyingKey>>,
     /// The key set that was last seen to have this key.
     seen_in: AtomicU64,
     /// The epoch of the revocations at which it was last found clear of them.
@@ -57,6 +58,23 @@ pub(super) struct Times {
     pub(super) dead_at: u64,
     /// By the monotonic clock; for an answer, when the question was sent.
     pub(super) proved_at: Duration,
+    /// `dead_at` by the monotonic clock: a wall clock that is set back does not revive a proof.
+    dies_at: Duration,
+}
+
+impl Times {
+    /// `at` is when it was proved.
+    pub(super) fn new(begins: u64, expires: u64, leeway: Duration, at: Now) -> Self {
+        let leeway = leeway.as_secs();
+        let dead_at = expires.saturating_add(leeway);
+        let left = Duration::from_secs(dead_at.saturating_sub(at.unix));
+        Times {
+            born_at: begins.saturating_sub(leeway),
+            dead_at,
+            proved_at: at.monotonic,
+            dies_at: at.monotonic.saturating_add(left),
+        }
+    }
 }
 
 /// What a token can be revoked by, beside what its principal says.
@@ -93,7 +111,7 @@ impl Named {
 impl Proved {
     pub(super) fn new(
         principal: Principal,
-        signed_by: Option<Arc<RingVerifier>>,
+        signed_by: Option<Arc<VerifyingKey>>,
         named: Named,
         times: Times,
     ) -> Self {
@@ -136,6 +154,7 @@ impl Proved {
     pub(super) fn holds(&self, keys: &KeyStore, max_age: Duration, now: Now) -> bool {
         let times = &self.times;
         now.unix < times.dead_at
+            && now.monotonic < times.dies_at
             && now.unix >= times.born_at
             && now.monotonic.saturating_sub(times.proved_at) < max_age
             && self
@@ -150,6 +169,15 @@ impl Proved {
 pub(super) struct Now {
     pub(super) unix: u64,
     pub(super) monotonic: Duration,
+}
+
+impl Now {
+    pub(super) fn of(clock: &Clock) -> Self {
+        Now {
+            unix: clock.unix(),
+            monotonic: clock.monotonic(),
+        }
+    }
 }
 
 /// Bounded in bytes.
@@ -198,6 +226,11 @@ impl Proofs {
 
     pub(super) fn put(&self, hash: TokenHash, proved: Arc<Proved>) {
         self.cache.insert(hash, proved);
+    }
+
+    /// What was proved is no longer so.
+    pub(super) fn forget(&self, hash: &TokenHash) {
+        self.cache.remove(hash);
     }
 
     pub(super) fn max_age(&self) -> Duration {

@@ -4,6 +4,7 @@
 //! What goes wrong here is never the caller's fault: 503, not 401 (contract section 4).
 
 mod ask;
+mod assertion;
 mod flights;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(super) use self::ask::is_active;
 use self::flights::{Entry, Flights, Outcome};
 use super::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
 use super::claims::Claims;
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::grants::Granted;
 use super::keys::KeyStore;
@@ -27,7 +28,7 @@ use crate::config::plan::{AskWhen, IntrospectionPlan, IssuerId, IssuerPlan};
 use crate::observe::metrics::{Asked, Metrics};
 
 /// Tokens that are remembered as refused: about a megabyte.
-const REFUSED: usize = 10_000;
+pub(super) const REFUSED: usize = 10_000;
 
 /// One issuer that can be asked.
 pub(super) struct Introspector {
@@ -57,7 +58,7 @@ pub(super) struct Question {
     /// What it says itself that it can be revoked by.
     pub(super) named: Named,
     /// `None` when no signature was checked.
-    pub(super) signed_by: Option<Arc<RingVerifier>>,
+    pub(super) signed_by: Option<Arc<VerifyingKey>>,
 }
 
 impl Introspector {
@@ -103,7 +104,8 @@ impl Introspector {
         max_age: Duration,
         keys: &KeyStore,
     ) -> Option<Arc<Proved>> {
-        self.proofs.get(hash, max_age, self.now(), |_| keys)
+        self.proofs
+            .get(hash, max_age, Now::of(&self.clock), |_| keys)
     }
 
     /// Asks, or joins who is asking, or finds an answer that is at most `max_age` old; whether it was found.
@@ -151,11 +153,11 @@ impl Introspector {
 
     /// One question and what its answer means.
     async fn fly(&self, mut question: Question) -> Outcome {
-        let sent = self.clock.monotonic();
+        let sent = Now::of(&self.clock);
         // Nobody could have issued it later.
-        question.named.issued_at.get_or_insert(self.clock.unix());
+        question.named.issued_at.get_or_insert(sent.unix);
         let answer = self.client.ask(&question.token).await;
-        let took = self.clock.monotonic().saturating_sub(sent);
+        let took = self.clock.monotonic().saturating_sub(sent.monotonic);
         let body = match answer {
             Ok(body) => body,
             Err(fault) => {
@@ -191,16 +193,11 @@ impl Introspector {
         }
     }
 
-    fn proved(&self, claims: &Claims<'_>, question: Question, sent: Duration) -> Proved {
-        let leeway = self.issuer.leeway.as_secs();
+    fn proved(&self, claims: &Claims<'_>, question: Question, sent: Now) -> Proved {
         let expires = [claims.expires(), question.expires];
         // Without any `exp` the age alone ends it.
         let expires = expires.into_iter().flatten().min().unwrap_or(u64::MAX);
-        let times = Times {
-            born_at: claims.begins().saturating_sub(leeway),
-            dead_at: expires.saturating_add(leeway),
-            proved_at: sent,
-        };
+        let times = Times::new(claims.begins(), expires, self.issuer.leeway, sent);
         let principal = self.granted.principal(claims);
         let mut named = Named::of(claims).or(question.named);
         if principal.subject.is_some() {
@@ -209,7 +206,9 @@ impl Introspector {
         Proved::new(principal, question.signed_by, named, times)
     }
 
-    fn refuse(&self, hash: TokenHash, refusal: Refusal) -> Outcome {
+    pub(super) fn refuse(&self, hash: TokenHash, refusal: Refusal) -> Outcome {
+        // The newest answer is the one that counts, on routes that would still take the older one too.
+        self.proofs.forget(&hash);
         // What is not valid yet may be in a second.
         if refusal != Refusal::NotYetValid {
             self.refused.insert(hash, (refusal, self.clock.monotonic()));
@@ -232,15 +231,22 @@ impl Introspector {
         }
     }
 
-    fn now(&self) -> Now {
-        Now {
-            unix: self.clock.unix(),
-            monotonic: self.clock.monotonic(),
-        }
+    /// How many yeses and noes are remembered.
+    #[cfg(test)]
+    pub(super) fn kept_answers(&self) -> (usize, usize) {
+        (self.proofs.entries(), self.refused.len())
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.proofs.bytes()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.flights.is_open()
     }
 
     pub(super) fn publish(&self) {
-        let open = self.flights.is_open();
-        self.metrics.introspection_breaker(self.id, open);
+        self.metrics.introspection_breaker(self.id, self.is_open());
     }
 }

@@ -9,6 +9,7 @@
 
 mod answers;
 mod carry;
+mod faults;
 mod keys;
 mod matrix;
 mod canary;

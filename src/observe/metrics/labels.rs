@@ -18,6 +18,13 @@ pub enum Refresh {
     Invalid,
 }
 
+/// Outcome of one attempt to write a snapshot of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Ok,
+    Failed,
+}
+
 /// Outcome of one upstream request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {

@@ -109,6 +109,22 @@ async fn a_proof_is_kept_and_never_past_the_tokens_end() {
     assert_eq!(life.gauge("portcullis_token_cache_entries "), 0);
 }
 
+/// It is proved anew, by the time of day as it is now believed to be.
+#[tokio::test]
+async fn a_wall_clock_that_is_set_back_revives_no_proof() {
+    let life = Life::usual().await;
+    let token = token(60);
+    assert_eq!(life.prove(&token).await, LOCAL);
+    life.clock.advance(Duration::from_secs(64));
+    life.clock.step(-64);
+    assert_eq!(life.prove(&token).await, CACHE);
+    life.clock.advance(Duration::from_secs(1));
+    assert_eq!(life.prove(&token).await, LOCAL);
+    // Set forward, it ends at once, and so does the proof.
+    life.clock.step(64);
+    assert_eq!(life.prove(&token).await, refused(Refusal::Expired));
+}
+
 #[tokio::test]
 async fn a_proof_ages() {
     let life = Life::usual().await;

@@ -26,6 +26,22 @@ pub struct Pair {
     pub key: String,
 }
 
+impl Pair {
+    /// A server that shows it.
+    pub fn server(&self) -> Arc<ServerConfig> {
+        let chain = CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![chain], key)
+            .unwrap();
+        Arc::new(config)
+    }
+}
+
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
@@ -39,7 +55,18 @@ impl Authority {
     }
 
     pub fn certify(&self, name: &str) -> Pair {
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        self.sign(CertificateParams::new(vec![name.to_owned()]).unwrap())
+    }
+
+    /// A certificate that was good until the year 2000.
+    pub fn certify_past(&self, name: &str) -> Pair {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(1999, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2000, 1, 1);
+        self.sign(params)
+    }
+
+    fn sign(&self, params: CertificateParams) -> Pair {
         let key = KeyPair::generate().unwrap();
         Pair {
             certificate: params.signed_by(&key, &self.issuer).unwrap().pem(),
@@ -94,16 +121,7 @@ pub struct SecureOrigin {
 
 impl SecureOrigin {
     pub fn start(pair: &Pair) -> Self {
-        let chain = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![chain], key)
-            .unwrap();
-        let config = Arc::new(config);
+        let config = pair.server();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin = SecureOrigin {
             address: socket.local_addr().unwrap(),
