@@ -212,3 +212,43 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else a campaign could run for ever and find nothing.
+    #[test]
+    fn the_upstream_takes_nothing_but_what_the_gateway_may_write() {
+        let upstream = Upstream {
+            mark: "mark".to_owned(),
+            faults: Mutex::default(),
+            inputs: Mutex::default(),
+        };
+        let rig = Rig::new();
+        let judged = |line: &str, fields: &str| {
+            let text = format!("{line} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let message = first(text.as_bytes()).expect("a request");
+            upstream.judge(&message.expect("a whole request"), &rig)
+        };
+        let ours = |place: &str| format!("X-Edge: mark\r\nX-Place: {place}\r\n");
+        assert_eq!(judged("GET /public/x", &ours("/public")), Ok(()));
+        for (line, fields) in [
+            ("GET /public/x", String::new()),
+            (
+                "GET /public/x",
+                "X-Edge: mork\r\nX-Place: /public\r\n".to_owned(),
+            ),
+            ("GET /public/x", ours("/public") + "X-Edge: mark\r\n"),
+            ("GET /public/x", ours("/elsewhere")),
+            ("GET /public/x", ours("/")),
+            ("GET /accounts", ours("/accounts")),
+            ("GET /accounts", ours("/public")),
+            ("GET /public/../accounts", ours("/public")),
+            ("GET /accounts%3Fx", ours("/")),
+            ("TRACE /public", ours("/public")),
+        ] {
+            assert!(judged(line, &fields).is_err(), "{line} {fields}");
+        }
+    }
+}
