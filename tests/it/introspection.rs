@@ -293,6 +293,23 @@ fn a_fresh_answer_is_used_until_it_is_too_old() {
 }
 
 #[test]
+fn a_newer_no_ends_an_older_yes() {
+    let world = World::with(
+        "newer",
+        "demo-only-gateway",
+        "cache: { ttl: 1h, negative_ttl: 1h }",
+        "",
+    );
+    let token = world.issuer.token(LIGHT, SCOPES);
+    assert_eq!(world.get("/accounts", &token).status, 200);
+    world.issuer.revoke(&token, LIGHT);
+    assert_eq!(world.get("/accounts", &token).status, 200);
+    assert_eq!(world.get("/each", &token).status, 401);
+    assert_eq!(world.get("/accounts", &token).status, 401);
+    assert_eq!(world.asked(), 2);
+}
+
+#[test]
 fn refresh_and_id_tokens_stay_refused() {
     let world = World::new("kinds");
     let answer = world.issuer.answer("eazybank-user-demo", &["openid"]);
