@@ -30,4 +30,8 @@ pub mod demo;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(any(test, fuzzing))]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "fuzzers need a part of what tests need")
+)]
 mod testkit;
