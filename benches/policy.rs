@@ -104,6 +104,7 @@ fn route(index: usize) -> RoutePlan {
             headers: Vec::new(),
             query: Vec::new(),
         },
+        allow_target: Default::default(),
         strip_prefix: None,
         upstream: UpstreamId(0),
         access: Access::Token(Policy::default()),
@@ -130,6 +131,7 @@ fn plan(routes: usize) -> Plan {
             name: "127.0.0.1:8072".into(),
             address,
             tls: None,
+            proxy_protocol: Arc::from([]),
             trusted_proxies: Arc::new([]),
         }],
         admin: AdminPlan {

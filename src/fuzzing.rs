@@ -6,6 +6,7 @@
 mod claim_to_header;
 mod config;
 mod credentials;
+mod proxy_header;
 mod readings;
 mod strict;
 mod target;
@@ -14,6 +15,7 @@ mod whole_proxy;
 pub use self::claim_to_header::claim_to_header;
 pub use self::config::config;
 pub use self::credentials::authorization;
+pub use self::proxy_header::proxy_header;
 pub use self::target::target;
 pub use self::whole_proxy::whole_proxy;
 pub use crate::verify::fuzzing::{introspection, jwks, jwt};

@@ -14,6 +14,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use judge::allowed_in_every_reading;
 pub use life::Life;
 
 use crate::clock::Clock;
@@ -183,7 +185,7 @@ impl ProxyHttp for Listener {
         error: &Error,
         life: &mut Box<Life>,
     ) -> FailToProxy {
-        let rejection = life.failed(error);
+        let rejection = life.failed(error, session.is_body_done());
         let status = rejection.map_or(0, |rejection| rejection.answer().status);
         if let Some(rejection) = rejection
             && session.response_written().is_none()

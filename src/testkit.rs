@@ -26,6 +26,7 @@ pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
             name: "127.0.0.1:8072".into(),
             address: ([127, 0, 0, 1], 8072).into(),
             tls: None,
+            proxy_protocol: Arc::from([]),
             trusted_proxies: Arc::new([]),
         }],
         admin: AdminPlan {
@@ -120,6 +121,7 @@ pub(crate) fn route(path: &str) -> RoutePlan {
     RoutePlan {
         name: path.into(),
         matcher: at(path),
+        allow_target: crate::config::plan::TargetForms::default(),
         strip_prefix: None,
         upstream: UpstreamId(0),
         access: Access::Token(Policy::default()),

@@ -4,6 +4,7 @@
 //! and only what could be accepted costs a key look-up, then a signature (RFC 7515 section 5.2, RFC 7519 section 7.2,
 //! RFC 8725). Refusing on unproved data is safe; nothing is accepted before the signature held.
 
+mod binding;
 mod cache;
 mod claims;
 mod crypto;
@@ -146,7 +147,7 @@ impl Verifier {
             return Verdict {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
-                outcome: self.unrevoked(&proved),
+                outcome: self.usable(&proved, wanted),
             };
         }
         let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
@@ -157,12 +158,15 @@ impl Verifier {
         Verdict {
             issuer,
             source,
-            outcome: outcome.and_then(|proved| self.unrevoked(&proved)),
+            outcome: outcome.and_then(|proved| self.usable(&proved, wanted)),
         }
     }
 
-    /// The last look at every proof, however it was had.
-    fn unrevoked(&self, proved: &Proved) -> Result<Principal, Fault> {
+    /// The last look at every proof, however it was had: a kept one is no proof of who shows the token now.
+    fn usable(&self, proved: &Proved, wanted: Wanted<'_>) -> Result<Principal, Fault> {
+        if !proved.may_be_used_by(wanted.certificate) {
+            return Err(Refusal::SenderConstrained.into());
+        }
         match proved.is_clear(&self.revocations) {
             true => Ok(proved.principal.clone()),
             false => Err(Refusal::Revoked.into()),
@@ -230,7 +234,10 @@ impl Verifier {
         let locally = self.prove_locally(issuer, &token, claims, wanted).await;
         let signed_by = match locally {
             Ok(Local::Proved(key)) => {
-                let proved = Arc::new(self.proved(issuer, claims, key));
+                let proved = match self.proved(issuer, claims, key) {
+                    Ok(proved) => Arc::new(proved),
+                    Err(refusal) => return (Source::Local, Err(refusal.into())),
+                };
                 self.proofs.put(hash, proved.clone());
                 return (Source::Local, Ok(proved));
             }
@@ -255,9 +262,14 @@ impl Verifier {
         if self.revocations.revoked(&facts) {
             return (Source::Local, Err(Refusal::Revoked.into()));
         }
+        let bound_to = match claims.binding() {
+            Ok(bound_to) => bound_to,
+            Err(refusal) => return (Source::Local, Err(refusal.into())),
+        };
         let question = Question {
             hash,
             token: raw.expose().into(),
+            bound_to,
             marked: token.header.marks_access_token(),
             expires: claims.expires(),
             named: Named {
@@ -321,12 +333,13 @@ impl Verifier {
         issuer: &Trusted,
         claims: &Claims<'_>,
         signed_by: Arc<VerifyingKey>,
-    ) -> Proved {
+    ) -> Result<Proved, Refusal> {
         let expires = claims.expires().unwrap_or_default();
         let now = Now::of(&self.clock);
         let times = Times::new(claims.begins(), expires, issuer.plan.leeway, now);
         let principal = issuer.granted.principal(claims);
-        Proved::new(principal, Some(signed_by), Named::of(claims), times)
+        let proved = Proved::new(principal, Some(signed_by), Named::of(claims), times);
+        Ok(proved.bound_to(claims.binding()?))
     }
 
     /// A token that says nothing goes to the route's one issuer that is asked about such.
@@ -347,6 +360,7 @@ impl Verifier {
         let question = Question {
             hash,
             token: token.expose().into(),
+            bound_to: None,
             marked: false,
             expires: None,
             named: Named::default(),

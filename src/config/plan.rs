@@ -3,6 +3,8 @@
 //! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
 //! not be empty is not.
 
+mod forms;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
+
+pub use forms::TargetForms;
 
 use super::secret::Secret;
 
@@ -55,14 +59,18 @@ pub struct ListenerPlan {
     pub name: Arc<str>,
     pub address: SocketAddr,
     pub tls: Option<ListenerTls>,
+    /// Whose connections begin with a PROXY header.
+    pub proxy_protocol: Arc<[IpNet]>,
     /// Whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListenerTls {
     pub certificate: PathBuf,
     pub private_key: PathBuf,
+    /// Callers have to show a certificate that one of these authorities has signed.
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -273,6 +281,8 @@ pub struct UpstreamTls {
 pub struct RoutePlan {
     pub name: Arc<str>,
     pub matcher: MatchPlan,
+    /// What is otherwise refused.
+    pub allow_target: TargetForms,
     /// A prefix of `matcher.path` on a segment boundary.
     pub strip_prefix: Option<String>,
     pub upstream: UpstreamId,

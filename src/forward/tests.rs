@@ -76,6 +76,7 @@ impl Way {
                 .raw_target
                 .split_once('?')
                 .map(|(_, query)| query.to_owned()),
+            forms: crate::config::plan::TargetForms::default(),
         };
         let ids = (&RequestId::of(&head.headers), &Trace::of(&head.headers));
         let mut routes = self.others;

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::strict::{Message, first};
-use super::target::{PLACES, Rig};
+use super::target::{LOOSE, PLACES, Rig};
+use crate::config::plan::TargetForms;
 use crate::config::{Mode, Overrides, System, load_str};
 use crate::server::{Signals, StopHandle, Surroundings, bind};
 
@@ -135,8 +136,14 @@ fn yaml(origin: SocketAddr, mark: &str) -> String {
             true => "{}",
             false => "public",
         };
+        let forms = TargetForms::WORDS.map(|(word, _)| word).join(", ");
+        let allowed = match *place == LOOSE {
+            true => format!("allow_target: [{forms}], "),
+            false => String::new(),
+        };
         format!(
             "  - {{ name: place-{index}, match: {{ path: '{place}' }}, upstream: origin, access: {access}, \
+             {allowed}\
              request_headers: {{ set: {{ X-Edge: '{mark}', X-Place: '{place}' }} }} }}\n",
         )
     });

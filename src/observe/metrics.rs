@@ -13,7 +13,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use labels::{Asked, Carried, Heard, Judged, Kept, ProofSource, Refresh};
+pub use labels::{Asked, Carried, Heard, Judged, Kept, ProofSource, Refresh, Unopened};
 
 use crate::config::plan::{IssuerId, Plan, RouteId, UpstreamId};
 use crate::reject::Rejection;
@@ -34,6 +34,8 @@ pub struct Metrics {
     no_issuer: VerificationHandles,
     upstreams: Vec<UpstreamHandles>,
     connections: Vec<IntGauge>,
+    unopened: Vec<[IntCounter; 4]>,
+    tls_reloads: Vec<[IntCounter; 2]>,
     unparsed: IntCounter,
     refused_connections: IntCounter,
     lost_log_lines: IntCounter,
@@ -242,6 +244,18 @@ impl Metrics {
             "Connections open, by listener.",
             &["listener"],
         )?;
+        let unopened = counters(
+            &registry,
+            "portcullis_connections_unopened_total",
+            "Connections that ended before a request could be read, by listener and reason.",
+            &["listener", "reason"],
+        )?;
+        let tls_reloads = counters(
+            &registry,
+            "portcullis_tls_reloads_total",
+            "Changes of a listener's TLS files, by outcome.",
+            &["listener", "outcome"],
+        )?;
         let unparsed = IntCounter::new(
             "portcullis_unparsed_requests_total",
             "Connections that ended on bytes that never became a request.",
@@ -341,6 +355,22 @@ impl Metrics {
                 .listeners
                 .iter()
                 .map(|listener| connections.with_label_values(&[&listener.name]))
+                .collect(),
+            unopened: plan
+                .listeners
+                .iter()
+                .map(|listener| {
+                    ["proxy_header", "tls", "too_slow", "gone"]
+                        .map(|why| unopened.with_label_values(&[&*listener.name, why]))
+                })
+                .collect(),
+            tls_reloads: plan
+                .listeners
+                .iter()
+                .map(|listener| {
+                    ["ok", "failed"]
+                        .map(|outcome| tls_reloads.with_label_values(&[&*listener.name, outcome]))
+                })
                 .collect(),
             unparsed,
             refused_connections,
@@ -455,6 +485,16 @@ impl Metrics {
     /// Index into [`Plan::listeners`].
     pub fn connections_open(&self, listener: usize) -> &IntGauge {
         &self.connections[listener]
+    }
+
+    /// A connection ended before its first request could be read.
+    pub fn unopened(&self, listener: usize, why: Unopened) {
+        self.unopened[listener][why as usize].inc();
+    }
+
+    /// A listener's files changed, and what came of it.
+    pub fn tls_reloaded(&self, listener: usize, ok: bool) {
+        self.tls_reloads[listener][usize::from(!ok)].inc();
     }
 
     /// A request refused before its head was whole: it has no route yet, and no method.

@@ -13,6 +13,7 @@ use prometheus::IntCounter;
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
 
+use super::binding::{Binding, Thumbprint};
 use super::claims::Claims;
 use super::crypto::VerifyingKey;
 use super::grants::heap;
@@ -46,6 +47,8 @@ pub(super) struct Proved {
     clear_at: AtomicU64,
     named: Named,
     pub(super) times: Times,
+    /// What its user has to show beside it.
+    bound_to: Option<Binding>,
     weight: u64,
 }
 
@@ -123,8 +126,23 @@ impl Proved {
             clear_at: AtomicU64::new(0),
             named,
             times,
+            bound_to: None,
             weight,
         }
+    }
+
+    pub(super) fn bound_to(mut self, binding: Option<Binding>) -> Self {
+        self.weight += binding
+            .as_ref()
+            .map_or(0, |_| heap(size_of::<Thumbprint>()));
+        self.bound_to = binding;
+        self
+    }
+
+    /// Whether who shows this certificate may use the token.
+    pub(super) fn may_be_used_by(&self, certificate: Option<&Thumbprint>) -> bool {
+        let bound_to = self.bound_to.as_ref();
+        bound_to.is_none_or(|binding| binding.is_met_by(certificate))
     }
 
     /// Whether nobody has revoked it. Until something is added to the revocations that costs two loads.

@@ -17,6 +17,7 @@ use self::ask::Client;
 #[cfg(any(test, fuzzing))]
 pub(super) use self::ask::is_active;
 use self::flights::{Entry, Flights, Outcome};
+use super::binding::Binding;
 use super::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
 use super::claims::Claims;
 use super::crypto::VerifyingKey;
@@ -51,6 +52,8 @@ pub(super) struct Introspector {
 pub(super) struct Question {
     pub(super) hash: TokenHash,
     pub(super) token: Box<str>,
+    /// What it says itself that it is bound to.
+    pub(super) bound_to: Option<Binding>,
     /// Its header says "access token".
     pub(super) marked: bool,
     /// `exp` that it says itself, if we can read it.
@@ -180,12 +183,15 @@ impl Introspector {
         let now = self.clock.unix();
         let checked = Claims::read(&body).and_then(|claims| {
             claims.check_answer(&self.issuer, question.marked, now)?;
-            Ok(claims)
+            let said = question.bound_to.take();
+            let bound_to = Binding::of_both(said, claims.binding()?)?;
+            Ok((claims, bound_to))
         });
         match checked {
-            Ok(claims) => {
+            Ok((claims, bound_to)) => {
                 let hash = question.hash;
-                let proved = Arc::new(self.proved(&claims, question, sent));
+                let proved = self.proved(&claims, question, sent).bound_to(bound_to);
+                let proved = Arc::new(proved);
                 self.proofs.put(hash, proved.clone());
                 Ok(proved)
             }

@@ -2,11 +2,13 @@
 
 mod demo;
 mod faulty;
+pub mod frames;
 mod gateway;
 mod http1;
 mod http2;
 mod origin;
 mod scratch;
+mod strict;
 mod tls;
 mod wire;
 mod process;
@@ -19,5 +21,6 @@ pub use http2::Http2;
 pub use origin::{Origin, Received};
 pub use process::{Finished, Process, Running, free_ports, loopback, portcullis, run};
 pub use scratch::Scratch;
-pub use tls::{Authority, Pair, SecureOrigin, open_tls};
+pub use strict::StrictOrigin;
+pub use tls::{Authority, Pair, SecureOrigin, handshake, open_tls};
 pub use wire::{Closed, Full, Wire};

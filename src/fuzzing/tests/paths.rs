@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
+use crate::config::plan::TargetForms;
 use crate::fuzzing::readings::READINGS;
 use crate::fuzzing::target::Rig;
+use crate::request::Target;
 
 /// What honest paths are made of.
 const PLAIN: [&str; 20] = [
@@ -178,9 +180,14 @@ fn every_model_dissents_from_what_is_refused() {
         if rig.judge(b"api.example.com", raw.as_bytes()) != Ok(None) {
             continue;
         }
-        let path = raw.split('?').next().unwrap_or_default();
-        let place = rig.place(path).unwrap_or_default();
-        for reading in rig.dissenters(raw.as_bytes(), path, place) {
+        let literally = Target {
+            host: "api.example.com".to_owned(),
+            path: raw.split('?').next().unwrap_or_default().to_owned(),
+            query: None,
+            forms: TargetForms::default(),
+        };
+        let place = rig.place(&literally.path).unwrap_or_default();
+        for reading in rig.dissenters(raw.as_bytes(), &literally, place) {
             *dissents.entry(reading.server).or_default() += 1;
         }
     }

@@ -58,3 +58,13 @@ pub enum ProofSource {
     Local,
     Introspection,
 }
+
+/// Why a connection ended before its first request could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unopened {
+    ProxyHeader,
+    Tls,
+    TooSlow,
+    /// The caller left by itself.
+    Gone,
+}

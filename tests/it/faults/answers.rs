@@ -83,7 +83,7 @@ fn i10_an_active_answer_is_held_against_the_same_rules_as_a_signed_token() {
         assert!(told, "{claims}");
     };
     type Edit = fn(&mut serde_json::Value);
-    let set: [(&str, Edit, u16, &str); 12] = [
+    let set: [(&str, Edit, u16, &str); 13] = [
         ("as it is", |_| {}, 200, ""),
         (
             "marked by token_type alone",
@@ -151,6 +151,12 @@ fn i10_an_active_answer_is_held_against_the_same_rules_as_a_signed_token() {
         (
             "bound to a key",
             |c| c["cnf"] = serde_json::json!({"jkt": "x"}),
+            401,
+            "sender_constrained",
+        ),
+        (
+            "bound to a certificate that nobody shows",
+            |c| c["cnf"] = serde_json::json!({"x5t#S256": "A".repeat(43)}),
             401,
             "sender_constrained",
         ),
