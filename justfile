@@ -36,6 +36,15 @@ load:
     cargo build --release --locked
     loadtest/run.sh
 
+# ten thousand slow connections, and distinct paths by the hundred thousand
+hostile:
+    cargo build --release --locked
+    loadtest/hostile.sh
+
+# fuzzes one target after the other, ten minutes each; needs nightly and cargo-fuzz
+fuzz:
+    fuzz/campaign.sh 600
+
 # everything
 ci:
     .ci/run

@@ -14,6 +14,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use judge::allowed_in_every_reading;
 pub use life::Life;
 
 use crate::clock::Clock;

@@ -26,5 +26,12 @@ pub mod observe;
 // Not the product: the issuer and the services that the demo, the tests and the load tests stand on.
 pub mod demo;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "fuzzers need a part of what tests need")
+)]
 mod testkit;

@@ -3,6 +3,7 @@
 //! The longest path, then the more specific host, then header and query conditions decide alone (contract section 3,
 //! "Matching"): another method there is 405 and never falls to a looser route, because the looser one may ask for less.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
@@ -27,6 +28,8 @@ pub enum Found {
     Route(RouteId),
     /// The path is known, the method is not; the value of `Allow`.
     OtherMethod(HeaderValue),
+    /// Whoever reads an escaped `?` or `#` as a real one serves another route's path.
+    Ambiguous,
     Nothing,
 }
 
@@ -93,7 +96,20 @@ impl RouteTable {
 
     pub fn find(&self, view: View<'_>) -> Found {
         let path = unescaped(view.path);
-        let mut prefix = no_longer_than(&path, self.longest);
+        let found = self.at(&path, view);
+        // Only an escape can have brought one.
+        let end = match &path {
+            Cow::Owned(path) => path.find(['?', '#']),
+            Cow::Borrowed(_) => None,
+        };
+        match end {
+            Some(end) if self.at(&path[..end], view) != found => Found::Ambiguous,
+            _ => found,
+        }
+    }
+
+    fn at(&self, path: &str, view: View<'_>) -> Found {
+        let mut prefix = no_longer_than(path, self.longest);
         loop {
             if let Some(candidates) = self.paths.get(prefix) {
                 let whole = prefix.len() == path.len();

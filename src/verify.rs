@@ -24,6 +24,8 @@ pub mod revoked;
 mod weak;
 mod verdict;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

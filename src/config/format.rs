@@ -270,8 +270,8 @@ pub(super) fn route_path(text: &str) -> Result<(), Fault> {
     if !text.starts_with('/') {
         return Err(fault("it does not start with `/`").hint(format!("write `/{}`", redact(text))));
     }
-    if text.contains(['?', '#']) {
-        return Err(fault("it has a query or a fragment")
+    if text.contains(['?', '#']) || lower.contains("%3f") || lower.contains("%23") {
+        return Err(fault("it has a query or a fragment, plain or encoded")
             .hint("conditions on the query go into `match.query`"));
     }
     if text.contains([';', '\\', '*']) {

@@ -51,6 +51,7 @@ pub(super) async fn judge(
     let route_id = match found {
         Found::Route(id) => id,
         Found::Nothing => return Err(Rejection::NoRoute),
+        Found::Ambiguous => return Err(Rejection::AmbiguousTarget),
         Found::OtherMethod(allow) => {
             life.allow = Some(allow);
             return Err(Rejection::MethodNotAllowed);
@@ -79,7 +80,7 @@ pub(super) async fn judge(
 }
 
 /// What a service might read out of such a path must not be a way around another route's demands.
-fn allowed_in_every_reading(
+pub(crate) fn allowed_in_every_reading(
     target: &Target,
     plan: &Plan,
     find: impl Fn(&str) -> Found,
@@ -87,7 +88,7 @@ fn allowed_in_every_reading(
     let readings = target.readings();
     let mut routes = readings.iter().map(|path| match find(path) {
         Found::Route(id) => Some(id),
-        Found::Nothing | Found::OtherMethod(_) => None,
+        Found::Nothing | Found::Ambiguous | Found::OtherMethod(_) => None,
     });
     let route = routes.next().flatten();
     let id = route.ok_or(Rejection::AmbiguousTarget)?;

@@ -67,7 +67,9 @@ fn forms_of_segment(segment: &str, first: bool, last: bool) -> Option<TargetForm
     let mut parts = decoded.split(['/', '\\']).enumerate().peekable();
     while let Some((place, part)) = parts.next() {
         let name = part.split(';').next().unwrap_or_default();
-        if matches!(name, "." | "..") || name.is_empty() && !part.is_empty() {
+        // A server that reads an escaped `?` or `#` as a real one is left with what stands before it.
+        let before = name.split(['?', '#']).next().unwrap_or_default();
+        if matches!(before, "." | "..") || name.is_empty() && !part.is_empty() {
             return None;
         }
         if part.is_empty() {

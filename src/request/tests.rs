@@ -48,6 +48,10 @@ fn a_target_that_can_be_read_in_two_ways_is_refused() {
         b"/public/..%2faccounts",
         b"/public/..%5caccounts",
         b"/public/..%00/accounts",
+        // Dots before what a second parser takes for the end of the path.
+        b"/public/..%3f",
+        b"/public/..%23x",
+        b"/public/.%3Fx/accounts",
         // Path parameters, which Tomcat strips from each segment.
         b"/public/..;/accounts",
         b"/public/..;x=1/accounts",
@@ -199,6 +203,9 @@ fn an_ordinary_target_is_taken_as_it_came() {
         "/%E6%97%A5%E6%9C%AC/%F0%9F%A6%80",
         "/a%3Ab",
         "/a%22b",
+        "/tags/c%23",
+        "/what%3F",
+        "/...%3F",
     ];
     for path in ordinary {
         let read = target(path.as_bytes()).unwrap();

@@ -157,6 +157,34 @@ fn another_spelling_of_a_path_does_not_slip_past_its_route() {
     }
 }
 
+/// A server that decodes first and parses then (mod_rewrite did, CVE-2024-38474) ends the path at `%3F` and at `%23`.
+#[test]
+fn an_escaped_end_of_a_path_does_not_lead_to_another_route() {
+    let exact = MatchPlan {
+        exact: true,
+        ..at("/contact")
+    };
+    let table = table(vec![at("/"), at("/accounts"), at("/tags"), exact]);
+    for target in [
+        "/accounts%3F",
+        "/accounts%3fx",
+        "/accounts%23/x",
+        "/tags%23",
+        "/contact%3F",
+    ] {
+        assert_eq!(table.get(target), Found::Ambiguous, "{target}");
+    }
+    for (target, route) in [
+        ("/tags/c%23", 2),
+        ("/accounts/what%3F/x", 1),
+        ("/accounts/%3F", 1),
+        ("/c%23", 0),
+        ("/accounts?x=%23", 1),
+    ] {
+        assert_eq!(table.get(target), found(route), "{target}");
+    }
+}
+
 #[test]
 fn an_exact_path_covers_only_itself() {
     let exact = MatchPlan {

@@ -14,6 +14,8 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 
 use self::ask::Client;
+#[cfg(any(test, fuzzing))]
+pub(super) use self::ask::is_active;
 use self::flights::{Entry, Flights, Outcome};
 use super::binding::Binding;
 use super::cache::{Named, Now, Proofs, Proved, Times, TokenHash};

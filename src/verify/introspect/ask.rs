@@ -203,7 +203,7 @@ pub(super) fn question(shown: &Shown, id: &str, token: &str) -> (Option<String>,
 }
 
 /// RFC 7662 section 2.2: `active` is a boolean, and everything else is no answer.
-pub(super) fn is_active(body: &[u8]) -> Result<bool, String> {
+pub(in crate::verify) fn is_active(body: &[u8]) -> Result<bool, String> {
     let claims = Claims::read(body).map_err(|_| "what came is no JSON object".to_owned())?;
     claims
         .active()

@@ -1,0 +1,4 @@
+//! The kept corpora, and targets by the thousand.
+
+mod corpora;
+mod paths;
