@@ -9,7 +9,7 @@ use pingora::services::background::{BackgroundService, GenBackgroundService};
 
 use crate::config::plan::IssuerId;
 use crate::gateway::Gateway;
-use crate::upstream::Peer;
+use crate::upstream::{Peer, Pool};
 
 /// How often a peer's name is looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
@@ -44,7 +44,8 @@ impl BackgroundService for Background {
             {
                 let gateway = self.gateway.clone();
                 tasks.spawn(async move {
-                    keep_resolved(&gateway.upstreams.all()[pool].peers()[peer]).await;
+                    let pool = &gateway.upstreams.all()[pool];
+                    keep_resolved(pool, &pool.peers()[peer]).await;
                 });
             }
         }
@@ -56,12 +57,12 @@ impl BackgroundService for Background {
 
 /// The system's resolver, so that `/etc/hosts` and a container's DNS are honoured; a failed look-up keeps the last
 /// address.
-async fn keep_resolved(peer: &Peer) {
+async fn keep_resolved(pool: &Pool, peer: &Peer) {
     loop {
         let found = tokio::net::lookup_host(peer.address()).await;
         let again = match found.map(|mut addresses| addresses.next()) {
             Ok(Some(address)) => {
-                peer.resolved(address);
+                pool.resolved(peer, address);
                 LOOK_UP_EVERY
             }
             Ok(None) => LOOK_UP_AGAIN,

@@ -84,10 +84,12 @@ impl ProxyHttp for Listener {
     }
 
     /// Only a permit opens the way to a peer.
-    async fn upstream_peer(&self, _: &mut Session, life: &mut Box<Life>) -> Result<Box<HttpPeer>> {
-        let gateway = &*self.gateway;
-        let now = gateway.clock.monotonic();
-        life.choose_peer(&gateway.plan, &gateway.upstreams, now)
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        life: &mut Box<Life>,
+    ) -> Result<Box<HttpPeer>> {
+        life.choose_peer(self, session)
             .map_err(|rejection| life.stop(rejection))
     }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::plan::{
-    Access, AdminPlan, Algorithm, HeaderEdits, IssuerId, IssuerPlan, KeysFrom, KeysPlan, Limits,
-    ListenerPlan, MatchPlan, PeerPlan, Plan, Policy, RoutePlan, ServerPlan, Unmarked, UpstreamId,
-    UpstreamPlan, UpstreamTimeouts,
+    Access, AdminPlan, Algorithm, Balance, HeaderEdits, IssuerId, IssuerPlan, KeysFrom, KeysPlan,
+    Limits, ListenerPlan, MatchPlan, PeerPlan, Plan, Policy, RoutePlan, ServerPlan, Unmarked,
+    UpstreamId, UpstreamPlan, UpstreamTimeouts,
 };
 use crate::verify::Principal;
 use crate::verify::principal::{Grants, IdentityFields};
@@ -102,6 +102,7 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
                 weight: *weight,
             })
             .collect(),
+        balance: Balance::RoundRobin,
         timeouts: UpstreamTimeouts {
             connect: Duration::from_secs(1),
             read: Duration::from_secs(30),

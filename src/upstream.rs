@@ -1,12 +1,13 @@
 //! Where a permitted request goes. Nothing here chooses a peer without a [`Permit`].
 
+mod balance;
 mod peer;
 mod pool;
 
 use std::sync::Arc;
 
-pub use peer::Peer;
-pub use pool::{InFlight, Pool};
+pub use peer::{AtPeer, Peer};
+pub use pool::{InFlight, Pool, Tried};
 
 use crate::authorize::Permit;
 use crate::config::plan::{Plan, UpstreamId};
@@ -41,6 +42,11 @@ impl Upstreams {
     /// The pool that a permitted request may use. The permit is what this asks for, not something that it reads.
     pub fn open(&self, id: UpstreamId, _permit: &Permit) -> &Pool {
         &self.pools[id.0]
+    }
+
+    /// Where on a pool's ring a request belongs.
+    pub fn place_of(what: &impl std::hash::Hash) -> u64 {
+        balance::place_of(what)
     }
 
     pub fn all(&self) -> &[Pool] {

@@ -230,12 +230,33 @@ pub enum Proof {
 pub struct UpstreamPlan {
     pub name: Arc<str>,
     pub peers: Vec<PeerPlan>,
+    pub balance: Balance,
     pub timeouts: UpstreamTimeouts,
     /// Attempts on connect failure, the first included: 1 to 5.
     pub attempts: usize,
     /// More requests in flight than this are answered 503.
     pub max_in_flight: Option<usize>,
     pub tls: Option<UpstreamTls>,
+}
+
+/// How the next peer is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Balance {
+    RoundRobin,
+    /// Of two at random, the one with fewer requests in flight for its weight.
+    LeastRequest,
+    Random,
+    Hash(HashOn),
+}
+
+/// What brings requests to the same peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashOn {
+    /// The proved client; on public routes the source address.
+    Client,
+    Path,
+    /// Its value; without one, the source address.
+    Header(HeaderName),
 }
 
 #[derive(Debug)]

@@ -10,14 +10,16 @@ use pingora_proxy::Session;
 
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
-use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
+use crate::config::plan::{
+    Balance, HashOn, IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId,
+};
 use crate::edge::BodyRate;
-use crate::forward::Caller;
+use crate::forward::{self, Caller};
 use crate::observe::metrics::{Carried, Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
 use crate::request::{RequestId, Target, Trace};
 use crate::server::drain::Active;
-use crate::upstream::{InFlight, Upstreams};
+use crate::upstream::{AtPeer, InFlight, Tried, Upstreams};
 use crate::verify::{Fault, Principal, Source, Verdict};
 
 /// The context that Pingora carries from hook to hook. What was not learned yet is `None`, and every step that needs
@@ -40,9 +42,8 @@ pub struct Life {
     pub(super) answered_at: Option<Duration>,
     pub(super) rejection: Option<Rejection>,
     /// The peer that has the request.
-    chosen: Option<usize>,
-    /// Peers that did not take a connection.
-    refused: Vec<usize>,
+    chosen: Option<AtPeer>,
+    tried: Tried,
     /// Holds the process open while it drains.
     _active: Active,
 }
@@ -82,7 +83,7 @@ impl Life {
             answered_at: None,
             rejection: None,
             chosen: None,
-            refused: Vec::new(),
+            tried: Tried::default(),
             _active: gateway.drain.enter(),
         }
     }
@@ -127,20 +128,25 @@ impl Life {
 
     pub(super) fn choose_peer(
         &mut self,
-        plan: &Plan,
-        upstreams: &Upstreams,
-        now: Duration,
+        listener: &Listener,
+        session: &Session,
     ) -> Result<Box<HttpPeer>, Rejection> {
-        let (route, permit, _) = self.permitted(plan)?;
-        let pool = upstreams.open(route.upstream, permit);
+        let gateway = &*listener.gateway;
+        let now = gateway.clock.monotonic();
+        let (route, permit, target) = self.permitted(&gateway.plan)?;
+        let pool = gateway.upstreams.open(route.upstream, permit);
         let left = route
             .timeout
             .saturating_sub(now.saturating_sub(self.started));
         if left.is_zero() {
             return Err(Rejection::UpstreamTimeout);
         }
-        let (index, mut peer) = pool.choose(&self.refused)?;
-        self.chosen = Some(index);
+        let key = match pool.balance() {
+            Balance::Hash(on) => hash_key(on, listener, session, target, permit),
+            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => 0,
+        };
+        let (chosen, mut peer) = pool.choose(&self.tried, key)?;
+        self.chosen = Some(chosen);
         // Pingora hands the body over again from its beginning.
         self.body.bytes = 0;
         let read = &mut peer.options.read_timeout;
@@ -171,12 +177,14 @@ impl Life {
 
     /// Whether a failed connect may be tried on another peer.
     pub(super) fn may_connect_again(&mut self, gateway: &Gateway) -> bool {
-        self.refused.extend(self.chosen);
+        if let Some(chosen) = &self.chosen {
+            self.tried.refused(chosen.peer());
+        }
         let Ok((route, permit, _)) = self.permitted(&gateway.plan) else {
             return false;
         };
         let pool = gateway.upstreams.open(route.upstream, permit);
-        let again = self.refused.len() < pool.attempts().min(pool.peers().len());
+        let again = pool.may_connect_again(&self.tried);
         if again {
             gateway
                 .metrics
@@ -250,6 +258,29 @@ fn whole_seconds(duration: Duration) -> u64 {
         .div_ceil(1000)
         .try_into()
         .unwrap_or(u64::MAX)
+}
+
+/// What a pool that hashes goes by.
+fn hash_key(
+    on: &HashOn,
+    listener: &Listener,
+    session: &Session,
+    target: &Target,
+    permit: &Permit,
+) -> u64 {
+    let headers = &session.req_header().headers;
+    let source = || forward::source(headers, caller(listener, session));
+    match (on, permit.principal()) {
+        (HashOn::Path, _) => Upstreams::place_of(&target.path),
+        (HashOn::Client, Some(who)) => {
+            Upstreams::place_of(&(who.grants.issuer, &who.grants.client))
+        }
+        (HashOn::Client, None) => Upstreams::place_of(&source()),
+        (HashOn::Header(name), _) => match headers.get(name) {
+            Some(value) => Upstreams::place_of(&value.as_bytes()),
+            None => Upstreams::place_of(&source()),
+        },
+    }
 }
 
 pub(super) fn caller<'a>(listener: &'a Listener, session: &Session) -> Caller<'a> {

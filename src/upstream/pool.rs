@@ -1,23 +1,27 @@
-//! A named pool: weighted round robin, and a cap on what is in flight.
+//! A named pool: its peers, and a cap on what is in flight.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
 
 use super::NoPeer;
-use super::peer::{Peer, Template};
-use crate::config::plan::{UpstreamId, UpstreamPlan};
+use super::balance::{Chooser, Layout};
+use super::peer::{AtPeer, Peer, Template};
+use crate::config::plan::{Balance, UpstreamId, UpstreamPlan};
 use crate::observe::metrics::Metrics;
 
 pub struct Pool {
     pub id: UpstreamId,
     pub name: Arc<str>,
-    peers: Vec<Peer>,
-    /// Peer indices, each as often as its weight, spread evenly.
-    schedule: Vec<u16>,
-    next: AtomicUsize,
+    peers: Vec<Arc<Peer>>,
+    chooser: Chooser,
+    layout: ArcSwap<Layout>,
+    /// Held while the peers are laid out anew, so that the last one who does it has seen everything.
+    arranging: Mutex<()>,
     attempts: usize,
     max_in_flight: Option<usize>,
     in_flight: Arc<AtomicUsize>,
@@ -31,6 +35,13 @@ pub struct InFlight {
     gauge: IntGauge,
 }
 
+/// The attempts that a request has behind it.
+#[derive(Default)]
+pub struct Tried {
+    /// Peers that did not take a connection.
+    refused: Vec<Arc<Peer>>,
+}
+
 impl Pool {
     pub(super) fn new(
         id: UpstreamId,
@@ -38,31 +49,56 @@ impl Pool {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, String> {
         let template = Template::new(plan)?;
-        let weights: Vec<u32> = plan.peers.iter().map(|peer| peer.weight).collect();
-        Ok(Pool {
+        let peers = plan
+            .peers
+            .iter()
+            .map(|peer| Arc::new(Peer::new(&peer.address, peer.weight, template.clone())))
+            .collect();
+        let pool = Pool {
             id,
             name: plan.name.clone(),
-            peers: plan
-                .peers
-                .iter()
-                .map(|peer| Peer::new(&peer.address, template.clone()))
-                .collect(),
-            schedule: spread(&weights),
-            next: AtomicUsize::new(0),
+            peers,
+            layout: ArcSwap::from_pointee(Layout::new(Vec::new(), &plan.balance)),
+            chooser: Chooser::new(plan.balance.clone()),
+            arranging: Mutex::new(()),
             attempts: plan.attempts,
             max_in_flight: plan.max_in_flight,
             in_flight: Arc::default(),
             gauge: metrics.upstream_in_flight(id).clone(),
-        })
+        };
+        pool.arrange();
+        Ok(pool)
     }
 
-    pub fn peers(&self) -> &[Peer] {
+    pub fn peers(&self) -> &[Arc<Peer>] {
         &self.peers
+    }
+
+    pub fn balance(&self) -> &Balance {
+        self.chooser.balance()
     }
 
     /// How often a request may try to connect, the first time included.
     pub fn attempts(&self) -> usize {
         self.attempts
+    }
+
+    /// A peer's name has this address from now on.
+    pub fn resolved(&self, peer: &Peer, address: SocketAddr) {
+        if peer.resolved(address) {
+            self.arrange();
+        }
+    }
+
+    /// Lays out the peers that may be chosen.
+    fn arrange(&self) {
+        let _alone = self
+            .arranging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let usable = self.peers.iter().filter(|peer| peer.is_known());
+        let layout = Layout::new(usable.cloned().collect(), self.balance());
+        self.layout.store(Arc::new(layout));
     }
 
     /// A place in the pool.
@@ -82,30 +118,40 @@ impl Pool {
         })
     }
 
-    /// The next peer, and its index, that is not among those that refused to connect.
+    /// The next peer that is not among those that refused to connect. A pool that hashes goes by `key`.
     ///
     /// A peer that took a connection and lost it may be asked again: Pingora does so for an idempotent request on a
     /// connection that had died in its pool.
     ///
     /// # Errors
     /// [`NoPeer::Exhausted`].
-    pub fn choose(&self, refused: &[usize]) -> Result<(usize, Box<HttpPeer>), NoPeer> {
-        // A second attempt takes no turn of its own: with two peers, one dead, every request would meet the dead one.
-        let start = match refused {
-            [] => self.next.fetch_add(1, Ordering::Relaxed),
-            _ => self.next.load(Ordering::Relaxed),
-        };
-        for step in 0..self.schedule.len() {
-            let slot = start.wrapping_add(step) % self.schedule.len();
-            let index = usize::from(self.schedule[slot]);
-            if refused.contains(&index) {
-                continue;
-            }
-            if let Some(peer) = self.peers[index].connectable() {
-                return Ok((index, peer));
-            }
-        }
-        Err(NoPeer::Exhausted)
+    pub fn choose(&self, tried: &Tried, key: u64) -> Result<(AtPeer, Box<HttpPeer>), NoPeer> {
+        let layout = self.layout.load();
+        let again = !tried.refused.is_empty();
+        let chosen = self
+            .chooser
+            .choose(&layout, key, again, |peer| tried.has_refused(peer))
+            .ok_or(NoPeer::Exhausted)?;
+        let peer = chosen.connectable().ok_or(NoPeer::Exhausted)?;
+        Ok((AtPeer::new(chosen.clone()), peer))
+    }
+
+    /// Whether a request that could not connect may try again.
+    pub fn may_connect_again(&self, tried: &Tried) -> bool {
+        tried.refused.len() < self.attempts.min(self.layout.load().peers().len())
+    }
+}
+
+impl Tried {
+    /// The peer did not take a connection.
+    pub fn refused(&mut self, peer: &Arc<Peer>) {
+        self.refused.push(peer.clone());
+    }
+
+    fn has_refused(&self, peer: &Peer) -> bool {
+        self.refused
+            .iter()
+            .any(|known| std::ptr::eq(Arc::as_ptr(known), peer))
     }
 }
 
@@ -114,29 +160,4 @@ impl Drop for InFlight {
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.gauge.dec();
     }
-}
-
-/// Smooth weighted round robin, laid out once: `[2, 1]` becomes `0 1 0`, not `0 0 1`.
-fn spread(weights: &[u32]) -> Vec<u16> {
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let weights: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
-    let total: i64 = weights.iter().sum();
-    let mut credit = vec![0i64; weights.len()];
-    let mut schedule = Vec::new();
-    for _ in 0..total {
-        for (credit, weight) in credit.iter_mut().zip(&weights) {
-            *credit += weight;
-        }
-        let richest = (0..credit.len())
-            .rev()
-            .max_by_key(|index| credit[*index])
-            .unwrap_or_default();
-        credit[richest] -= total;
-        schedule.push(u16::try_from(richest).unwrap_or_default());
-    }
-    schedule
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -11,6 +11,7 @@ mod answers;
 mod carry;
 mod keys;
 mod matrix;
+mod pools;
 mod canary;
 mod cli;
 mod demo;

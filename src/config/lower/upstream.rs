@@ -1,7 +1,9 @@
 //! Upstreams and their peers.
 
+use http::HeaderName;
+
 use crate::config::diagnostic::Fault;
-use crate::config::plan::{PeerPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls};
+use crate::config::plan::{Balance, HashOn, PeerPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls};
 use crate::config::tree::Value;
 use crate::config::view::View;
 
@@ -19,6 +21,7 @@ pub(super) fn upstreams(file: &View<'_>, context: &mut Context<'_>) -> Vec<Upstr
         plans.push(UpstreamPlan {
             name: named.name.into(),
             peers: peers(&view, context),
+            balance: balance(&view, context),
             timeouts: UpstreamTimeouts {
                 connect: timeouts.duration("connect"),
                 read: timeouts.duration("read"),
@@ -70,6 +73,41 @@ fn peers(view: &View<'_>, context: &mut Context<'_>) -> Vec<PeerPlan> {
         });
     }
     plans
+}
+
+fn balance(view: &View<'_>, context: &mut Context<'_>) -> Balance {
+    let balance = view.text("balance");
+    let another = matches!(
+        balance.as_deref(),
+        Some("round_robin" | "least_request" | "random")
+    );
+    if let (Some(spot), true) = (view.get("hash_on"), another) {
+        let fault = Fault::new("means nothing without `balance: hash`");
+        context.problem(&spot, fault.hint("write `balance: hash`, or leave it out"));
+    }
+    match balance.as_deref() {
+        Some("least_request") => Balance::LeastRequest,
+        Some("random") => Balance::Random,
+        Some("hash") => Balance::Hash(hash_on(view, context)),
+        _ => Balance::RoundRobin,
+    }
+}
+
+fn hash_on(view: &View<'_>, context: &mut Context<'_>) -> HashOn {
+    let header = view.block("hash_on").get("header");
+    if let Some(spot) = header {
+        if super::headers::folded(&spot.text()) == "authorization" {
+            let fault = Fault::new("`authorization` changes with every token");
+            context.problem(&spot, fault.hint("write `hash_on: client`"));
+        }
+        if let Ok(name) = HeaderName::from_bytes(spot.text().as_bytes()) {
+            return HashOn::Header(name);
+        }
+    }
+    match view.text("hash_on").as_deref() {
+        Some("path") => HashOn::Path,
+        _ => HashOn::Client,
+    }
 }
 
 fn tls(view: &View<'_>, context: &mut Context<'_>) -> Option<UpstreamTls> {

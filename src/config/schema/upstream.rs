@@ -29,10 +29,17 @@ pub(super) static UPSTREAM: Block = Block {
         key(
             "balance",
             Kind::Word(&["round_robin", "least_request", "random", "hash"]),
-            "Which peer is next.",
+            "Which peer is next: in turn by weight; of two at random the one with fewer requests for its weight; at \
+             random by weight; by a consistent hash.",
         )
-        .default("round_robin")
-        .later(),
+        .default("round_robin"),
+        key(
+            "hash_on",
+            Kind::OneOf(&[Kind::Word(&["client", "path"]), Kind::Block(&HASH_ON)]),
+            "With `balance: hash`, what brings requests to the same peer. Where there is no client, or no such \
+             header, it is the source address.",
+        )
+        .default("client"),
         key(
             "health",
             Kind::Block(&HEALTH),
@@ -107,6 +114,13 @@ static PEER: Block = Block {
         )
         .default("1"),
     ],
+    misplaced: &[],
+};
+
+static HASH_ON: Block = Block {
+    name: "upstreams.NAME.hash_on",
+    doc: "A header that the caller sends.",
+    keys: &[key("header", Kind::Scalar(Format::HeaderName), "Its name.").required()],
     misplaced: &[],
 };
 
