@@ -1,4 +1,5 @@
-//! What goes on beside the requests: keys are kept fresh, names of peers are looked up again.
+//! What goes on beside the requests: keys are kept fresh, peers are asked how they are, their names are looked up
+//! again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,10 @@ impl BackgroundService for Background {
         for index in 0..self.gateway.plan.issuers.len() {
             let gateway = self.gateway.clone();
             tasks.spawn(async move { gateway.verifier.keep_fresh(IssuerId(index)).await });
+        }
+        for pool in 0..self.gateway.upstreams.all().len() {
+            let gateway = self.gateway.clone();
+            tasks.spawn(async move { gateway.upstreams.all()[pool].keep_checked().await });
         }
         for (pool, upstream) in self.gateway.upstreams.all().iter().enumerate() {
             for (peer, _) in upstream

@@ -149,10 +149,10 @@ impl ProxyHttp for Listener {
     async fn upstream_response_filter(
         &self,
         _: &mut Session,
-        _: &mut ResponseHeader,
+        head: &mut ResponseHeader,
         life: &mut Box<Life>,
     ) -> Result<()> {
-        life.answered_at = Some(self.gateway.clock.monotonic());
+        life.answered(&self.gateway, head.status);
         Ok(())
     }
 
@@ -176,6 +176,19 @@ impl ProxyHttp for Listener {
         mut error: Box<Error>,
     ) -> Box<Error> {
         error.set_retry(life.may_connect_again(&self.gateway));
+        error
+    }
+
+    /// Something went out, or may have.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        life: &mut Box<Life>,
+        reused: bool,
+    ) -> Box<Error> {
+        life.broke_off(&self.gateway, session, &mut error, reused);
         error
     }
 

@@ -123,7 +123,7 @@ pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError>
         verifier: Verifier::new(&plan, clock.clone(), metrics.clone())
             .map_err(StartError::Issuer)?,
         limiters: Limiters::new(&plan),
-        upstreams: Upstreams::new(&plan, &metrics).map_err(StartError::Upstream)?,
+        upstreams: Upstreams::new(&plan, &metrics, &clock).map_err(StartError::Upstream)?,
         stripper: Stripper::new(&plan),
         access_log: AccessLog::new(plan.access_log, surroundings.access_log),
         drain: Drain::default(),

@@ -103,6 +103,8 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
             })
             .collect(),
         balance: Balance::RoundRobin,
+        health: None,
+        outlier: None,
         timeouts: UpstreamTimeouts {
             connect: Duration::from_secs(1),
             read: Duration::from_secs(30),

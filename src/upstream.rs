@@ -3,13 +3,17 @@
 mod balance;
 mod peer;
 mod pool;
+mod probe;
+mod standing;
 
 use std::sync::Arc;
 
 pub use peer::{AtPeer, Peer};
 pub use pool::{InFlight, Pool, Tried};
+pub use standing::State;
 
 use crate::authorize::Permit;
+use crate::clock::Clock;
 use crate::config::plan::{Plan, UpstreamId};
 use crate::observe::metrics::Metrics;
 
@@ -18,7 +22,7 @@ use crate::observe::metrics::Metrics;
 pub enum NoPeer {
     /// More requests are in flight than the pool allows.
     Busy,
-    /// No peer that was not tried yet has an address.
+    /// No peer that was not tried yet is healthy.
     Exhausted,
 }
 
@@ -29,12 +33,12 @@ pub struct Upstreams {
 impl Upstreams {
     /// # Errors
     /// An unreadable or empty CA file, as one line that names it.
-    pub fn new(plan: &Plan, metrics: &Arc<Metrics>) -> Result<Self, String> {
+    pub fn new(plan: &Plan, metrics: &Arc<Metrics>, clock: &Clock) -> Result<Self, String> {
         let pools = plan
             .upstreams
             .iter()
             .enumerate()
-            .map(|(index, upstream)| Pool::new(UpstreamId(index), upstream, metrics))
+            .map(|(index, upstream)| Pool::new(UpstreamId(index), upstream, metrics, clock))
             .collect::<Result<_, _>>()?;
         Ok(Upstreams { pools })
     }
@@ -47,6 +51,13 @@ impl Upstreams {
     /// Where on a pool's ring a request belongs.
     pub fn place_of(what: &impl std::hash::Hash) -> u64 {
         balance::place_of(what)
+    }
+
+    /// Counts the peers anew, for whoever asks when no request does.
+    pub fn refresh(&self) {
+        for pool in &self.pools {
+            pool.refresh();
+        }
     }
 
     pub fn all(&self) -> &[Pool] {

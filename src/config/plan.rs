@@ -3,6 +3,8 @@
 //! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
 //! not be empty is not.
 
+mod upstream;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +13,10 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
+
+pub use upstream::{
+    Balance, HashOn, HealthPlan, OutlierPlan, PeerPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+};
 
 use super::secret::Secret;
 
@@ -224,61 +230,6 @@ pub enum Proof {
     Introspect,
     /// The issuer's answer may be this old.
     Fresh(Duration),
-}
-
-#[derive(Debug)]
-pub struct UpstreamPlan {
-    pub name: Arc<str>,
-    pub peers: Vec<PeerPlan>,
-    pub balance: Balance,
-    pub timeouts: UpstreamTimeouts,
-    /// Attempts on connect failure, the first included: 1 to 5.
-    pub attempts: usize,
-    /// More requests in flight than this are answered 503.
-    pub max_in_flight: Option<usize>,
-    pub tls: Option<UpstreamTls>,
-}
-
-/// How the next peer is found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Balance {
-    RoundRobin,
-    /// Of two at random, the one with fewer requests in flight for its weight.
-    LeastRequest,
-    Random,
-    Hash(HashOn),
-}
-
-/// What brings requests to the same peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HashOn {
-    /// The proved client; on public routes the source address.
-    Client,
-    Path,
-    /// Its value; without one, the source address.
-    Header(HeaderName),
-}
-
-#[derive(Debug)]
-pub struct PeerPlan {
-    /// `host:port` as written; a name is looked up again every ten seconds.
-    pub address: String,
-    pub weight: u32,
-}
-
-#[derive(Debug, Clone)]
-pub struct UpstreamTimeouts {
-    pub connect: Duration,
-    pub read: Duration,
-    pub write: Duration,
-    pub idle: Duration,
-}
-
-#[derive(Debug)]
-pub struct UpstreamTls {
-    /// Never empty: an empty name would switch Pingora's check off.
-    pub server_name: String,
-    pub ca: Option<PathBuf>,
 }
 
 #[derive(Debug)]

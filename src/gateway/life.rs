@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
 
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
@@ -19,7 +19,7 @@ use crate::observe::metrics::{Carried, Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
 use crate::request::{RequestId, Target, Trace};
 use crate::server::drain::Active;
-use crate::upstream::{AtPeer, InFlight, Tried, Upstreams};
+use crate::upstream::{AtPeer, InFlight, Peer, Pool, Tried, Upstreams};
 use crate::verify::{Fault, Principal, Source, Verdict};
 
 /// The context that Pingora carries from hook to hook. What was not learned yet is `None`, and every step that needs
@@ -145,7 +145,7 @@ impl Life {
             Balance::Hash(on) => hash_key(on, listener, session, target, permit),
             Balance::RoundRobin | Balance::LeastRequest | Balance::Random => 0,
         };
-        let (chosen, mut peer) = pool.choose(&self.tried, key)?;
+        let (chosen, mut peer) = pool.choose(&self.tried, key, now)?;
         self.chosen = Some(chosen);
         // Pingora hands the body over again from its beginning.
         self.body.bytes = 0;
@@ -180,17 +180,60 @@ impl Life {
         if let Some(chosen) = &self.chosen {
             self.tried.refused(chosen.peer());
         }
-        let Ok((route, permit, _)) = self.permitted(&gateway.plan) else {
+        let Some((pool, peer)) = self.at(gateway) else {
             return false;
         };
-        let pool = gateway.upstreams.open(route.upstream, permit);
+        pool.failed(peer, gateway.clock.monotonic());
         let again = pool.may_connect_again(&self.tried);
         if again {
-            gateway
-                .metrics
-                .carried(route.upstream, Carried::ConnectFailed);
+            gateway.metrics.carried(pool.id, Carried::ConnectFailed);
         }
         again
+    }
+
+    /// The pool and the peer that has the request.
+    fn at<'a>(&'a self, gateway: &'a Gateway) -> Option<(&'a Pool, &'a Peer)> {
+        let (route, permit, _) = self.permitted(&gateway.plan).ok()?;
+        let pool = gateway.upstreams.open(route.upstream, permit);
+        Some((pool, self.chosen.as_ref()?.peer()))
+    }
+
+    /// The peer's response head is here.
+    pub(super) fn answered(&mut self, gateway: &Gateway, status: StatusCode) {
+        // An interim answer says nothing yet.
+        if status.is_informational() {
+            return;
+        }
+        let now = gateway.clock.monotonic();
+        self.answered_at = Some(now);
+        match self.at(gateway) {
+            Some((pool, peer)) if status.is_server_error() => pool.failed(peer, now),
+            Some((pool, peer)) => pool.succeeded(peer),
+            None => {}
+        }
+    }
+
+    /// The exchange with the peer has failed after the connection was there.
+    pub(super) fn broke_off(
+        &mut self,
+        gateway: &Gateway,
+        session: &Session,
+        error: &mut Error,
+        reused: bool,
+    ) {
+        // Pingora's own rule: a connection that had died in the pool is no failure, and another may be tried if the
+        // request can be sent again.
+        let repeatable = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated();
+        let stale = reused && error.retry == RetryType::ReusedOnly;
+        error.retry.decide_reuse(reused);
+        error.set_retry(repeatable && error.retry());
+        if stale || *error.esource() != ErrorSource::Upstream || self.answered_at.is_some() {
+            return;
+        }
+        if let Some((pool, peer)) = self.at(gateway) {
+            pool.failed(peer, gateway.clock.monotonic());
+        }
     }
 
     /// Reads a failure of the proxying itself; `None` when the caller is gone and nobody hears an answer.

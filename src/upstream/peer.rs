@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use pingora::protocols::tls::CaType;
@@ -13,6 +14,7 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::standing::{Standing, State};
 use crate::config::plan::UpstreamPlan;
 
 /// A peer is a `host:port` and, once that name is known, a ready-made Pingora peer to clone.
@@ -20,6 +22,7 @@ pub struct Peer {
     address: String,
     weight: u32,
     in_flight: AtomicU32,
+    pub(super) standing: Standing,
     template: ArcSwapOption<HttpPeer>,
     build: Arc<Template>,
 }
@@ -76,6 +79,7 @@ impl Peer {
             address: address.to_owned(),
             weight,
             in_flight: AtomicU32::new(0),
+            standing: Standing::default(),
             template: ArcSwapOption::empty(),
             build,
         };
@@ -110,9 +114,12 @@ impl Peer {
         self.address.parse::<SocketAddr>().is_err()
     }
 
-    /// Whether there is an address to connect to.
-    pub(super) fn is_known(&self) -> bool {
-        self.template.load().is_some()
+    /// Without an address to connect to, a peer is no better than one that is down.
+    pub fn state(&self, now: Duration) -> State {
+        match self.template.load().is_some() {
+            true => self.standing.state(now),
+            false => State::Unhealthy,
+        }
     }
 
     /// The name's address from now on; the last one is kept until another comes. True if it is the first.

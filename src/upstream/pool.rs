@@ -1,17 +1,22 @@
-//! A named pool: its peers, and a cap on what is in flight.
+//! A named pool: its peers, who of them may be chosen, and a cap on what is in flight.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
+use tokio::task::JoinSet;
 
 use super::NoPeer;
 use super::balance::{Chooser, Layout};
 use super::peer::{AtPeer, Peer, Template};
-use crate::config::plan::{Balance, UpstreamId, UpstreamPlan};
+use super::probe::Prober;
+use super::standing::{State, millis};
+use crate::clock::Clock;
+use crate::config::plan::{Balance, HealthPlan, OutlierPlan, UpstreamId, UpstreamPlan};
 use crate::observe::metrics::Metrics;
 
 pub struct Pool {
@@ -22,10 +27,16 @@ pub struct Pool {
     layout: ArcSwap<Layout>,
     /// Held while the peers are laid out anew, so that the last one who does it has seen everything.
     arranging: Mutex<()>,
+    /// Milliseconds of the monotonic clock: when the next ejection ends.
+    due: AtomicU64,
+    health: Option<HealthPlan>,
+    outlier: Option<OutlierPlan>,
     attempts: usize,
     max_in_flight: Option<usize>,
     in_flight: Arc<AtomicUsize>,
     gauge: IntGauge,
+    metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 /// Counts one request at the pool until dropped, also when its task is.
@@ -47,6 +58,7 @@ impl Pool {
         id: UpstreamId,
         plan: &UpstreamPlan,
         metrics: &Arc<Metrics>,
+        clock: &Clock,
     ) -> Result<Self, String> {
         let template = Template::new(plan)?;
         let peers = plan
@@ -61,12 +73,17 @@ impl Pool {
             layout: ArcSwap::from_pointee(Layout::new(Vec::new(), &plan.balance)),
             chooser: Chooser::new(plan.balance.clone()),
             arranging: Mutex::new(()),
+            due: AtomicU64::new(u64::MAX),
+            health: plan.health.clone(),
+            outlier: plan.outlier.clone(),
             attempts: plan.attempts,
             max_in_flight: plan.max_in_flight,
             in_flight: Arc::default(),
             gauge: metrics.upstream_in_flight(id).clone(),
+            metrics: metrics.clone(),
+            clock: clock.clone(),
         };
-        pool.arrange();
+        pool.arrange(&pool.alone(), clock.monotonic());
         Ok(pool)
     }
 
@@ -86,19 +103,50 @@ impl Pool {
     /// A peer's name has this address from now on.
     pub fn resolved(&self, peer: &Peer, address: SocketAddr) {
         if peer.resolved(address) {
-            self.arrange();
+            self.arrange(&self.alone(), self.clock.monotonic());
         }
     }
 
-    /// Lays out the peers that may be chosen.
-    fn arrange(&self) {
-        let _alone = self
-            .arranging
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.arranging
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let usable = self.peers.iter().filter(|peer| peer.is_known());
-        let layout = Layout::new(usable.cloned().collect(), self.balance());
-        self.layout.store(Arc::new(layout));
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lays out the peers that may be chosen.
+    fn arrange(&self, _alone: &MutexGuard<'_, ()>, now: Duration) {
+        let mut counts = [0; 3];
+        let mut usable = Vec::with_capacity(self.peers.len());
+        let mut due = u64::MAX;
+        for peer in &self.peers {
+            let state = peer.state(now);
+            counts[state as usize] += 1;
+            if state == State::Healthy {
+                usable.push(peer.clone());
+            }
+            if let Some(until) = peer.standing.ejected_until(now) {
+                due = due.min(until);
+            }
+        }
+        self.metrics.upstream_peers(self.id, counts);
+        self.layout
+            .store(Arc::new(Layout::new(usable, self.balance())));
+        self.due.store(due, Ordering::Release);
+    }
+
+    /// Takes peers back whose ejection is over.
+    fn take_back(&self, now: Duration) {
+        if millis(now) < self.due.load(Ordering::Acquire) {
+            return;
+        }
+        // Who comes second need not wait: the layout that is there is still right for all but one peer.
+        if let Ok(alone) = self.arranging.try_lock() {
+            self.arrange(&alone, now);
+        }
+    }
+
+    pub(super) fn refresh(&self) {
+        self.take_back(self.clock.monotonic());
     }
 
     /// A place in the pool.
@@ -125,7 +173,13 @@ impl Pool {
     ///
     /// # Errors
     /// [`NoPeer::Exhausted`].
-    pub fn choose(&self, tried: &Tried, key: u64) -> Result<(AtPeer, Box<HttpPeer>), NoPeer> {
+    pub fn choose(
+        &self,
+        tried: &Tried,
+        key: u64,
+        now: Duration,
+    ) -> Result<(AtPeer, Box<HttpPeer>), NoPeer> {
+        self.take_back(now);
         let layout = self.layout.load();
         let again = !tried.refused.is_empty();
         let chosen = self
@@ -138,7 +192,97 @@ impl Pool {
 
     /// Whether a request that could not connect may try again.
     pub fn may_connect_again(&self, tried: &Tried) -> bool {
-        tried.refused.len() < self.attempts.min(self.layout.load().peers().len())
+        let another = |peer: &Arc<Peer>| !tried.has_refused(peer);
+        tried.refused.len() < self.attempts && self.layout.load().peers().iter().any(another)
+    }
+
+    /// The peer has answered a request, and not with a 5xx.
+    pub fn succeeded(&self, peer: &Peer) {
+        if self.outlier.is_some() {
+            peer.standing.succeeded();
+        }
+    }
+
+    /// A request to the peer has failed: a 5xx, no answer in time, no connection, or one that broke off.
+    pub fn failed(&self, peer: &Peer, now: Duration) {
+        let Some(outlier) = &self.outlier else {
+            return;
+        };
+        if peer.standing.failed(outlier.failures, now) {
+            self.eject(peer, outlier, now);
+        }
+    }
+
+    /// Leaves a peer out, unless more than half of the pool were then out: when that many fail, it is not their fault
+    /// alone, and those that are left would be overrun.
+    fn eject(&self, peer: &Peer, outlier: &OutlierPlan, now: Duration) {
+        let alone = self.alone();
+        let healthy = |peer: &&Arc<Peer>| peer.state(now) == State::Healthy;
+        let out = self.peers.len() - self.peers.iter().filter(healthy).count();
+        if peer.state(now) != State::Healthy || (out + 1) * 2 > self.peers.len() {
+            return;
+        }
+        let length = peer.standing.eject(outlier.eject, now);
+        self.arrange(&alone, now);
+        drop(alone);
+        let (pool, address) = (&self.name, peer.address());
+        let seconds = length.as_secs();
+        log::warn!("upstream {pool}: peer {address} keeps failing and is left out for {seconds} s");
+    }
+
+    /// Asks all peers again and again, until the task is dropped. At once where there is nothing to ask.
+    pub async fn keep_checked(&self) {
+        let Some(plan) = &self.health else {
+            return;
+        };
+        let prober = Arc::new(Prober::new(plan.clone()));
+        let mut rounds = tokio::time::interval(plan.interval);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            let mut asked = JoinSet::new();
+            for peer in &self.peers {
+                let (peer, prober) = (peer.clone(), prober.clone());
+                asked.spawn(async move {
+                    tokio::time::sleep(prober.jitter()).await;
+                    let answer = prober.ask(&peer).await;
+                    (peer, answer)
+                });
+            }
+            while let Some(done) = asked.join_next().await {
+                if let Ok((peer, answer)) = done {
+                    self.checked(&peer, &answer, plan);
+                }
+            }
+        }
+    }
+
+    fn checked(&self, peer: &Peer, answer: &Result<(), String>, plan: &HealthPlan) {
+        if !peer.standing.checked(answer.is_ok(), plan) {
+            return;
+        }
+        self.arrange(&self.alone(), self.clock.monotonic());
+        let (pool, address) = (&self.name, peer.address());
+        match answer {
+            Ok(()) => log::info!("upstream {pool}: peer {address} is healthy again"),
+            Err(why) => log::warn!("upstream {pool}: peer {address} is unhealthy: {why}"),
+        }
+    }
+
+    /// # Errors
+    /// Why no request can be sent, in one sentence.
+    pub fn readiness(&self) -> Result<(), String> {
+        self.refresh();
+        if !self.layout.load().peers().is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.monotonic();
+        let count = |state| self.peers.iter().filter(|p| p.state(now) == state).count();
+        Err(format!(
+            "no peer is healthy: {} unhealthy, {} ejected",
+            count(State::Unhealthy),
+            count(State::Ejected)
+        ))
     }
 }
 
@@ -161,3 +305,6 @@ impl Drop for InFlight {
         self.gauge.dec();
     }
 }
+
+#[cfg(test)]
+mod tests;

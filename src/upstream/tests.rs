@@ -12,11 +12,14 @@ use crate::authorize;
 use crate::config::plan::{Access, UpstreamPlan, UpstreamTls};
 use crate::testkit::{plan, upstream};
 
+/// What the clock of these tests says.
+const NOW: Duration = Duration::from_secs(1);
+
 fn upstreams(pools: Vec<UpstreamPlan>) -> Result<Upstreams, String> {
     let mut plan = plan(Vec::new());
     plan.upstreams = pools;
     let metrics = Metrics::new(&plan).unwrap();
-    Upstreams::new(&plan, &metrics)
+    Upstreams::new(&plan, &metrics, &Clock::manual(1))
 }
 
 fn with_pool<T>(pool: UpstreamPlan, look: impl FnOnce(&Pool) -> T) -> T {
@@ -31,7 +34,7 @@ fn port(peer: &HttpPeer) -> u16 {
 }
 
 fn first(pool: &Pool) -> Box<HttpPeer> {
-    pool.choose(&Tried::default(), 0).unwrap().1
+    pool.choose(&Tried::default(), 0, NOW).unwrap().1
 }
 
 fn next(pool: &Pool) -> u16 {
@@ -39,7 +42,7 @@ fn next(pool: &Pool) -> u16 {
 }
 
 fn none_left(pool: &Pool, tried: &Tried) -> Option<NoPeer> {
-    pool.choose(tried, 0).err()
+    pool.choose(tried, 0, NOW).err()
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn a_peer_that_refused_is_skipped_until_none_is_left() {
             let mut tried = Tried::default();
             let mut ports: Vec<u16> = (0..3)
                 .map(|_| {
-                    let (chosen, peer) = pool.choose(&tried, 0).unwrap();
+                    let (chosen, peer) = pool.choose(&tried, 0, NOW).unwrap();
                     tried.refused(chosen.peer());
                     port(&peer)
                 })
@@ -123,10 +126,10 @@ fn a_second_attempt_takes_no_turn() {
         upstream("a", &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]),
         |pool| {
             let mut tried = Tried::default();
-            let (chosen, peer) = pool.choose(&tried, 0).unwrap();
+            let (chosen, peer) = pool.choose(&tried, 0, NOW).unwrap();
             assert_eq!(port(&peer), 1);
             tried.refused(chosen.peer());
-            assert_eq!(port(&pool.choose(&tried, 0).unwrap().1), 2);
+            assert_eq!(port(&pool.choose(&tried, 0, NOW).unwrap().1), 2);
             assert_eq!(next(pool), 2, "the next request spares the dead peer");
         },
     );
@@ -210,7 +213,7 @@ fn a_pool_without_a_cap_counts_and_never_refuses() {
     let mut plan = plan(Vec::new());
     plan.upstreams = vec![upstream("a", &[("127.0.0.1:1", 1)])];
     let metrics = Metrics::new(&plan).unwrap();
-    let upstreams = Upstreams::new(&plan, &metrics).unwrap();
+    let upstreams = Upstreams::new(&plan, &metrics, &Clock::manual(1)).unwrap();
     let pool = &upstreams.all()[0];
     let gauge = metrics.upstream_in_flight(UpstreamId(0));
     let places: Vec<InFlight> = (0..5000).map(|_| pool.enter().unwrap()).collect();
@@ -227,7 +230,7 @@ fn a_busy_pool_leaves_the_gauge_alone() {
         ..upstream("a", &[("127.0.0.1:1", 1)])
     }];
     let metrics = Metrics::new(&plan).unwrap();
-    let upstreams = Upstreams::new(&plan, &metrics).unwrap();
+    let upstreams = Upstreams::new(&plan, &metrics, &Clock::manual(1)).unwrap();
     assert_eq!(upstreams.all()[0].enter().err(), Some(NoPeer::Busy));
     assert_eq!(metrics.upstream_in_flight(UpstreamId(0)).get(), 0);
 }

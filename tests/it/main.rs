@@ -19,6 +19,7 @@ mod deploy;
 mod docs;
 mod layout;
 mod process;
+mod health;
 mod introspection;
 mod revocation;
 mod support;

@@ -3,7 +3,9 @@
 use http::HeaderName;
 
 use crate::config::diagnostic::Fault;
-use crate::config::plan::{Balance, HashOn, PeerPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls};
+use crate::config::plan::{
+    Balance, HashOn, HealthPlan, OutlierPlan, PeerPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+};
 use crate::config::tree::Value;
 use crate::config::view::View;
 
@@ -22,6 +24,8 @@ pub(super) fn upstreams(file: &View<'_>, context: &mut Context<'_>) -> Vec<Upstr
             name: named.name.into(),
             peers: peers(&view, context),
             balance: balance(&view, context),
+            health: health(&view.block("health"), context),
+            outlier: outlier(&view.block("outlier")),
             timeouts: UpstreamTimeouts {
                 connect: timeouts.duration("connect"),
                 read: timeouts.duration("read"),
@@ -108,6 +112,28 @@ fn hash_on(view: &View<'_>, context: &mut Context<'_>) -> HashOn {
         Some("path") => HashOn::Path,
         _ => HashOn::Client,
     }
+}
+
+fn health(view: &View<'_>, context: &mut Context<'_>) -> Option<HealthPlan> {
+    let (interval, timeout) = (view.duration("interval"), view.duration("timeout"));
+    if let (Some(spot), true) = (view.get("timeout"), timeout > interval) {
+        let fault = Fault::new("is longer than `interval`: the next check would be due already");
+        context.problem(&spot, fault.hint("make it shorter, or `interval` longer"));
+    }
+    view.present().then(|| HealthPlan {
+        path: view.text("path").unwrap_or_default(),
+        interval,
+        timeout: timeout.min(interval),
+        healthy: view.number("healthy"),
+        unhealthy: view.number("unhealthy"),
+    })
+}
+
+fn outlier(view: &View<'_>) -> Option<OutlierPlan> {
+    view.present().then(|| OutlierPlan {
+        failures: view.number("failures"),
+        eject: view.duration("eject"),
+    })
 }
 
 fn tls(view: &View<'_>, context: &mut Context<'_>) -> Option<UpstreamTls> {

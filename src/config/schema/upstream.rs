@@ -43,17 +43,15 @@ pub(super) static UPSTREAM: Block = Block {
         key(
             "health",
             Kind::Block(&HEALTH),
-            "Asks each peer whether it is well.",
+            "Asks each peer whether it is well, and leaves out those that are not.",
         )
-        .absent("off")
-        .later(),
+        .absent("off"),
         key(
             "outlier",
             Kind::Block(&OUTLIER),
-            "Leaves out a peer that keeps failing.",
+            "Leaves out a peer that keeps failing; never more than half of the pool.",
         )
-        .absent("off")
-        .later(),
+        .absent("off"),
         key(
             "breaker",
             Kind::Block(&BREAKER),
@@ -126,7 +124,7 @@ static HASH_ON: Block = Block {
 
 static HEALTH: Block = Block {
     name: "upstreams.NAME.health",
-    doc: "A 2xx is well.",
+    doc: "A 2xx is well. A peer is believed to be well until its checks say otherwise.",
     keys: &[
         key(
             "path",
@@ -135,7 +133,12 @@ static HEALTH: Block = Block {
         )
         .required(),
         key("interval", DURATION, "Time between two questions.").default("5s"),
-        key("timeout", DURATION, "Time for an answer.").default("1s"),
+        key(
+            "timeout",
+            DURATION,
+            "Time for an answer; no more than `interval`.",
+        )
+        .default("1s"),
         key(
             "healthy",
             UNITS,
@@ -149,10 +152,15 @@ static HEALTH: Block = Block {
 
 static OUTLIER: Block = Block {
     name: "upstreams.NAME.outlier",
-    doc: "Judged by real requests.",
+    doc: "Judged by real requests: a 5xx, no answer in time, a connection that fails or breaks off.",
     keys: &[
         key("failures", UNITS, "Failures in a row that take a peer out.").default("5"),
-        key("eject", DURATION, "For how long.").default("10s"),
+        key(
+            "eject",
+            DURATION,
+            "For how long the first time, twice that the second, and so on; 5 minutes at most, or this if it is more.",
+        )
+        .default("10s"),
     ],
     misplaced: &[],
 };

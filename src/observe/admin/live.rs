@@ -25,12 +25,14 @@ impl AdminState for Gateway {
             reason: keys.err(),
         });
         let upstreams = self.upstreams.all().iter();
-        let upstreams = upstreams.map(|pool| UpstreamReadiness {
-            name: pool.name.to_string(),
-            // No health checks yet: a pool with peers counts as ready.
-            ready: !pool.peers().is_empty(),
-            peers: pool.peers().len(),
-            reason: None,
+        let upstreams = upstreams.map(|pool| {
+            let reason = pool.readiness().err();
+            UpstreamReadiness {
+                name: pool.name.to_string(),
+                ready: reason.is_none(),
+                peers: pool.peers().len(),
+                reason,
+            }
         });
         Readiness {
             issuers: issuers.collect(),
@@ -41,6 +43,7 @@ impl AdminState for Gateway {
 
     fn metrics(&self) -> Result<Vec<u8>, String> {
         self.verifier.publish();
+        self.upstreams.refresh();
         self.metrics.log_lines_lost(self.access_log.dropped());
         self.metrics.expose().map_err(|error| error.to_string())
     }
@@ -75,6 +78,7 @@ impl AdminState for Gateway {
     }
 
     fn upstreams(&self) -> Vec<UpstreamState> {
+        let now = self.clock.monotonic();
         let pools = self.upstreams.all().iter().zip(&self.plan.upstreams);
         pools
             .map(|(pool, plan)| UpstreamState {
@@ -82,13 +86,14 @@ impl AdminState for Gateway {
                 in_flight: self.metrics.upstream_in_flight(pool.id).get(),
                 max_in_flight: plan.max_in_flight,
                 tls: plan.tls.is_some(),
-                peers: plan
-                    .peers
+                peers: pool
+                    .peers()
                     .iter()
                     .map(|peer| PeerState {
-                        address: peer.address.clone(),
-                        weight: peer.weight,
-                        state: "healthy",
+                        address: peer.address().to_owned(),
+                        weight: peer.weight(),
+                        state: peer.state(now).label(),
+                        in_flight: peer.in_flight(),
                     })
                     .collect(),
             })

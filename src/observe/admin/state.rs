@@ -77,6 +77,7 @@ pub struct PeerState {
     pub weight: u32,
     /// The values of the metric label `state`.
     pub state: &'static str,
+    pub in_flight: u32,
 }
 
 #[derive(Debug, Clone, Serialize)]
