@@ -1,5 +1,6 @@
 //! `impl ProxyHttp`: the table of contents of a request's life. Each hook calls one step; no policy stands here.
 
+mod attempt;
 mod judge;
 mod life;
 mod record;
@@ -89,6 +90,9 @@ impl ProxyHttp for Listener {
         session: &mut Session,
         life: &mut Box<Life>,
     ) -> Result<Box<HttpPeer>> {
+        if let Some(pause) = life.pause(&self.gateway) {
+            tokio::time::sleep(pause).await;
+        }
         life.choose_peer(self, session)
             .map_err(|rejection| life.stop(rejection))
     }
@@ -148,12 +152,11 @@ impl ProxyHttp for Listener {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         head: &mut ResponseHeader,
         life: &mut Box<Life>,
     ) -> Result<()> {
-        life.answered(&self.gateway, head.status);
-        Ok(())
+        life.answered(&self.gateway, session, head.status)
     }
 
     async fn response_filter(
@@ -234,8 +237,17 @@ impl ProxyHttp for Listener {
 
 impl Listener {
     async fn answer(&self, session: &mut Session, life: &Life, rejection: Rejection) -> Result<()> {
+        let plan = &self.gateway.plan;
+        let route = life.route.map(|id| plan.route(id));
+        let fallback = match rejection {
+            Rejection::UpstreamOpen => {
+                route.and_then(|r| plan.upstream(r.upstream).fallback.as_ref())
+            }
+            _ => None,
+        };
         let circumstances = reject::Circumstances {
-            route: life.route.map(|id| self.gateway.plan.route(id)),
+            route,
+            fallback,
             request_id: life.request_id.as_str(),
             allow: life.allow.as_ref(),
             retry_after: life.retry_after,

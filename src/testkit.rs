@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::plan::{
     Access, AdminPlan, Algorithm, Balance, HeaderEdits, IssuerId, IssuerPlan, KeysFrom, KeysPlan,
-    Limits, ListenerPlan, MatchPlan, PeerPlan, Plan, Policy, RoutePlan, ServerPlan, Unmarked,
-    UpstreamId, UpstreamPlan, UpstreamTimeouts,
+    Limits, ListenerPlan, MatchPlan, PeerPlan, Plan, Policy, RetryOn, RetryPlan, RoutePlan,
+    ServerPlan, Unmarked, UpstreamId, UpstreamPlan, UpstreamTimeouts,
 };
 use crate::verify::Principal;
 use crate::verify::principal::{Grants, IdentityFields};
@@ -111,8 +111,19 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
             write: Duration::from_secs(10),
             idle: Duration::from_secs(15),
         },
-        attempts: 2,
+        retries: RetryPlan {
+            attempts: 2,
+            when: RetryOn {
+                connect: true,
+                ..RetryOn::default()
+            },
+            budget: 20,
+            first: Duration::from_millis(25),
+            max: Duration::from_millis(250),
+        },
         max_in_flight: None,
+        rate: None,
+        fallback: None,
         tls: None,
     }
 }

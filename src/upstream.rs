@@ -1,15 +1,17 @@
 //! Where a permitted request goes. Nothing here chooses a peer without a [`Permit`].
 
 mod balance;
+mod breaker;
 mod peer;
 mod pool;
 mod probe;
+mod retry;
 mod standing;
 
 use std::sync::Arc;
 
 pub use peer::{AtPeer, Peer};
-pub use pool::{InFlight, Pool, Tried};
+pub use pool::{Failure, InFlight, Pool, Tried};
 pub use standing::State;
 
 use crate::authorize::Permit;
@@ -22,6 +24,8 @@ use crate::observe::metrics::Metrics;
 pub enum NoPeer {
     /// More requests are in flight than the pool allows.
     Busy,
+    /// Too many requests have failed: nobody is asked for a while, in seconds.
+    Open { retry_after: u32 },
     /// No peer that was not tried yet is healthy.
     Exhausted,
 }

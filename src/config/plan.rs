@@ -15,7 +15,8 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 pub use upstream::{
-    Balance, HashOn, HealthPlan, OutlierPlan, PeerPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
+    UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 
 use super::secret::Secret;

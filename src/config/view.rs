@@ -95,8 +95,15 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn duration(&self, key: &str) -> Duration {
+        self.optional_duration(key).unwrap_or_default()
+    }
+
+    pub(super) fn percent(&self, key: &str) -> Option<u8> {
+        self.read(key, |node| format::percent(&node.scalar()?).ok())
+    }
+
+    pub(super) fn optional_duration(&self, key: &str) -> Option<Duration> {
         self.read(key, |node| format::duration(&node.scalar()?).ok())
-            .unwrap_or_default()
     }
 
     pub(super) fn size(&self, key: &str) -> u64 {

@@ -15,6 +15,7 @@ use crate::limit::{Caller, RetryAfter};
 use crate::reject::Rejection;
 use crate::request::{self, BodyLength};
 use crate::route::{Found, View};
+use crate::upstream::NoPeer;
 use crate::verify::Wanted;
 
 /// Judges one request; what it learns stays in `life`, the permit above all.
@@ -68,7 +69,11 @@ pub(super) async fn judge(
         .as_ref()
         .map(|permit| gateway.upstreams.open(route.upstream, permit))
         .ok_or(Rejection::NoPermit)?;
-    life.in_flight = Some(upstream.enter()?);
+    let place = upstream.enter();
+    if let Err(NoPeer::Open { retry_after }) = &place {
+        life.retry_after = Some(*retry_after);
+    }
+    life.in_flight = Some(place?);
     Ok(())
 }
 

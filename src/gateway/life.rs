@@ -5,21 +5,19 @@ use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, RetryType};
+use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
-use crate::config::plan::{
-    Balance, HashOn, IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId,
-};
+use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
 use crate::edge::BodyRate;
-use crate::forward::{self, Caller};
-use crate::observe::metrics::{Carried, Judged, Metrics, ProofSource};
+use crate::forward::Caller;
+use crate::observe::metrics::{Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
 use crate::request::{RequestId, Target, Trace};
 use crate::server::drain::Active;
-use crate::upstream::{AtPeer, InFlight, Peer, Pool, Tried, Upstreams};
+use crate::upstream::{AtPeer, InFlight, Tried};
 use crate::verify::{Fault, Principal, Source, Verdict};
 
 /// The context that Pingora carries from hook to hook. What was not learned yet is `None`, and every step that needs
@@ -40,10 +38,14 @@ pub struct Life {
     pub(super) proof: Option<Source>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) answered_at: Option<Duration>,
+    /// The peer's answer.
+    pub(super) status: Option<StatusCode>,
     pub(super) rejection: Option<Rejection>,
     /// The peer that has the request.
-    chosen: Option<AtPeer>,
-    tried: Tried,
+    pub(super) chosen: Option<AtPeer>,
+    pub(super) tried: Tried,
+    /// The last attempt failed at a service, and the next one shall wait a moment.
+    pub(super) again: bool,
     /// Holds the process open while it drains.
     _active: Active,
 }
@@ -81,9 +83,11 @@ impl Life {
             proof: None,
             peer: None,
             answered_at: None,
+            status: None,
             rejection: None,
             chosen: None,
             tried: Tried::default(),
+            again: false,
             _active: gateway.drain.enter(),
         }
     }
@@ -126,34 +130,6 @@ impl Life {
         }
     }
 
-    pub(super) fn choose_peer(
-        &mut self,
-        listener: &Listener,
-        session: &Session,
-    ) -> Result<Box<HttpPeer>, Rejection> {
-        let gateway = &*listener.gateway;
-        let now = gateway.clock.monotonic();
-        let (route, permit, target) = self.permitted(&gateway.plan)?;
-        let pool = gateway.upstreams.open(route.upstream, permit);
-        let left = route
-            .timeout
-            .saturating_sub(now.saturating_sub(self.started));
-        if left.is_zero() {
-            return Err(Rejection::UpstreamTimeout);
-        }
-        let key = match pool.balance() {
-            Balance::Hash(on) => hash_key(on, listener, session, target, permit),
-            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => 0,
-        };
-        let (chosen, mut peer) = pool.choose(&self.tried, key, now)?;
-        self.chosen = Some(chosen);
-        // Pingora hands the body over again from its beginning.
-        self.body.bytes = 0;
-        let read = &mut peer.options.read_timeout;
-        *read = Some(read.map_or(left, |own| own.min(left)));
-        Ok(peer)
-    }
-
     pub(super) fn connected(&mut self, peer: &HttpPeer) {
         self.peer = peer._address.as_inet().copied();
     }
@@ -172,67 +148,6 @@ impl Life {
             // A body that is complete was fast enough.
             Some(rate) if !end => rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow),
             _ => Ok(()),
-        }
-    }
-
-    /// Whether a failed connect may be tried on another peer.
-    pub(super) fn may_connect_again(&mut self, gateway: &Gateway) -> bool {
-        if let Some(chosen) = &self.chosen {
-            self.tried.refused(chosen.peer());
-        }
-        let Some((pool, peer)) = self.at(gateway) else {
-            return false;
-        };
-        pool.failed(peer, gateway.clock.monotonic());
-        let again = pool.may_connect_again(&self.tried);
-        if again {
-            gateway.metrics.carried(pool.id, Carried::ConnectFailed);
-        }
-        again
-    }
-
-    /// The pool and the peer that has the request.
-    fn at<'a>(&'a self, gateway: &'a Gateway) -> Option<(&'a Pool, &'a Peer)> {
-        let (route, permit, _) = self.permitted(&gateway.plan).ok()?;
-        let pool = gateway.upstreams.open(route.upstream, permit);
-        Some((pool, self.chosen.as_ref()?.peer()))
-    }
-
-    /// The peer's response head is here.
-    pub(super) fn answered(&mut self, gateway: &Gateway, status: StatusCode) {
-        // An interim answer says nothing yet.
-        if status.is_informational() {
-            return;
-        }
-        let now = gateway.clock.monotonic();
-        self.answered_at = Some(now);
-        match self.at(gateway) {
-            Some((pool, peer)) if status.is_server_error() => pool.failed(peer, now),
-            Some((pool, peer)) => pool.succeeded(peer),
-            None => {}
-        }
-    }
-
-    /// The exchange with the peer has failed after the connection was there.
-    pub(super) fn broke_off(
-        &mut self,
-        gateway: &Gateway,
-        session: &Session,
-        error: &mut Error,
-        reused: bool,
-    ) {
-        // Pingora's own rule: a connection that had died in the pool is no failure, and another may be tried if the
-        // request can be sent again.
-        let repeatable = session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated();
-        let stale = reused && error.retry == RetryType::ReusedOnly;
-        error.retry.decide_reuse(reused);
-        error.set_retry(repeatable && error.retry());
-        if stale || *error.esource() != ErrorSource::Upstream || self.answered_at.is_some() {
-            return;
-        }
-        if let Some((pool, peer)) = self.at(gateway) {
-            pool.failed(peer, gateway.clock.monotonic());
         }
     }
 
@@ -301,29 +216,6 @@ fn whole_seconds(duration: Duration) -> u64 {
         .div_ceil(1000)
         .try_into()
         .unwrap_or(u64::MAX)
-}
-
-/// What a pool that hashes goes by.
-fn hash_key(
-    on: &HashOn,
-    listener: &Listener,
-    session: &Session,
-    target: &Target,
-    permit: &Permit,
-) -> u64 {
-    let headers = &session.req_header().headers;
-    let source = || forward::source(headers, caller(listener, session));
-    match (on, permit.principal()) {
-        (HashOn::Path, _) => Upstreams::place_of(&target.path),
-        (HashOn::Client, Some(who)) => {
-            Upstreams::place_of(&(who.grants.issuer, &who.grants.client))
-        }
-        (HashOn::Client, None) => Upstreams::place_of(&source()),
-        (HashOn::Header(name), _) => match headers.get(name) {
-            Some(value) => Upstreams::place_of(&value.as_bytes()),
-            None => Upstreams::place_of(&source()),
-        },
-    }
 }
 
 pub(super) fn caller<'a>(listener: &'a Listener, session: &Session) -> Caller<'a> {

@@ -77,6 +77,7 @@ struct UpstreamHandles {
     in_flight: IntGauge,
     /// By [`State`].
     peers: [IntGauge; 3],
+    breaker_open: IntGauge,
 }
 
 impl Metrics {
@@ -225,6 +226,12 @@ impl Metrics {
             "Peers of an upstream, by state.",
             &["upstream", "state"],
         )?;
+        let upstream_breaker = gauges(
+            &registry,
+            "portcullis_upstream_breaker_open",
+            "1 while an upstream that fails is not asked, or only tried.",
+            &["upstream"],
+        )?;
         let connections = gauges(
             &registry,
             "portcullis_connections_open",
@@ -311,6 +318,7 @@ impl Metrics {
                     in_flight: in_flight.with_label_values(&[&upstream.name]),
                     peers: [State::Healthy, State::Unhealthy, State::Ejected]
                         .map(|state| peers.with_label_values(&[&*upstream.name, state.label()])),
+                    breaker_open: upstream_breaker.with_label_values(&[&upstream.name]),
                 })
                 .collect(),
             connections: plan
@@ -421,6 +429,10 @@ impl Metrics {
 
     pub fn upstream_in_flight(&self, upstream: UpstreamId) -> &IntGauge {
         &self.upstreams[upstream.0].in_flight
+    }
+
+    pub fn upstream_breaker(&self, upstream: UpstreamId) -> &IntGauge {
+        &self.upstreams[upstream.0].breaker_open
     }
 
     /// How many peers are in which [`State`].

@@ -12,11 +12,13 @@ use tokio::task::JoinSet;
 
 use super::NoPeer;
 use super::balance::{Chooser, Layout};
+use super::breaker::{Breaker, Ticket};
 use super::peer::{AtPeer, Peer, Template};
 use super::probe::Prober;
+use super::retry::{self, Budget};
 use super::standing::{State, millis};
 use crate::clock::Clock;
-use crate::config::plan::{Balance, HealthPlan, OutlierPlan, UpstreamId, UpstreamPlan};
+use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
 use crate::observe::metrics::Metrics;
 
 pub struct Pool {
@@ -31,7 +33,9 @@ pub struct Pool {
     due: AtomicU64,
     health: Option<HealthPlan>,
     outlier: Option<OutlierPlan>,
-    attempts: usize,
+    retries: RetryPlan,
+    budget: Budget,
+    breaker: Option<Arc<Breaker>>,
     max_in_flight: Option<usize>,
     in_flight: Arc<AtomicUsize>,
     gauge: IntGauge,
@@ -40,17 +44,29 @@ pub struct Pool {
 }
 
 /// Counts one request at the pool until dropped, also when its task is.
-#[derive(Debug)]
 pub struct InFlight {
     count: Arc<AtomicUsize>,
     gauge: IntGauge,
+    ticket: Option<Ticket>,
 }
 
 /// The attempts that a request has behind it.
 #[derive(Default)]
 pub struct Tried {
+    attempts: usize,
     /// Peers that did not take a connection.
     refused: Vec<Arc<Peer>>,
+    /// Peers that took the request and failed.
+    failed: Vec<Arc<Peer>>,
+}
+
+/// How an attempt failed that had a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection broke off before the answer.
+    Reset,
+    Timeout,
+    Status(u16),
 }
 
 impl Pool {
@@ -76,7 +92,12 @@ impl Pool {
             due: AtomicU64::new(u64::MAX),
             health: plan.health.clone(),
             outlier: plan.outlier.clone(),
-            attempts: plan.attempts,
+            budget: Budget::new(plan.retries.budget),
+            retries: plan.retries.clone(),
+            breaker: plan.rate.clone().map(|rate| {
+                let gauge = metrics.upstream_breaker(id).clone();
+                Breaker::new(rate, plan.name.clone(), clock.clone(), gauge)
+            }),
             max_in_flight: plan.max_in_flight,
             in_flight: Arc::default(),
             gauge: metrics.upstream_in_flight(id).clone(),
@@ -93,11 +114,6 @@ impl Pool {
 
     pub fn balance(&self) -> &Balance {
         self.chooser.balance()
-    }
-
-    /// How often a request may try to connect, the first time included.
-    pub fn attempts(&self) -> usize {
-        self.attempts
     }
 
     /// A peer's name has this address from now on.
@@ -152,7 +168,7 @@ impl Pool {
     /// A place in the pool.
     ///
     /// # Errors
-    /// [`NoPeer::Busy`] when the pool is full.
+    /// [`NoPeer::Busy`] when the pool is full, [`NoPeer::Open`] while its breaker is open.
     pub fn enter(&self) -> Result<InFlight, NoPeer> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         if self.max_in_flight.is_some_and(|max| before >= max) {
@@ -160,40 +176,79 @@ impl Pool {
             return Err(NoPeer::Busy);
         }
         self.gauge.inc();
-        Ok(InFlight {
+        let mut place = InFlight {
             count: self.in_flight.clone(),
             gauge: self.gauge.clone(),
-        })
+            ticket: None,
+        };
+        if let Some(breaker) = &self.breaker {
+            place.ticket = Some(breaker.enter()?);
+        }
+        self.budget.earn();
+        Ok(place)
     }
 
-    /// The next peer that is not among those that refused to connect. A pool that hashes goes by `key`.
+    /// The next peer that is not among those that were tried. A pool that hashes goes by `key`.
     ///
-    /// A peer that took a connection and lost it may be asked again: Pingora does so for an idempotent request on a
-    /// connection that had died in its pool.
+    /// A peer that took the request and failed is asked again where there is no other. One that had only let a
+    /// connection die in Pingora's pool is not among them.
     ///
     /// # Errors
     /// [`NoPeer::Exhausted`].
     pub fn choose(
         &self,
-        tried: &Tried,
+        tried: &mut Tried,
         key: u64,
         now: Duration,
     ) -> Result<(AtPeer, Box<HttpPeer>), NoPeer> {
         self.take_back(now);
         let layout = self.layout.load();
-        let again = !tried.refused.is_empty();
+        let again = tried.attempts > 0;
+        let another = |peer: &Peer| tried.has_refused(peer) || tried.has_failed(peer);
         let chosen = self
             .chooser
-            .choose(&layout, key, again, |peer| tried.has_refused(peer))
+            .choose(&layout, key, again, another)
+            .or_else(|| {
+                let refused = |peer: &Peer| tried.has_refused(peer);
+                self.chooser.choose(&layout, key, again, refused)
+            })
             .ok_or(NoPeer::Exhausted)?;
+        tried.attempts += 1;
         let peer = chosen.connectable().ok_or(NoPeer::Exhausted)?;
         Ok((AtPeer::new(chosen.clone()), peer))
     }
 
-    /// Whether a request that could not connect may try again.
+    /// Whether a request that could not connect may try again. Nothing was sent, so it costs no service anything.
     pub fn may_connect_again(&self, tried: &Tried) -> bool {
         let another = |peer: &Arc<Peer>| !tried.has_refused(peer);
-        tried.refused.len() < self.attempts && self.layout.load().peers().iter().any(another)
+        self.retries.when.connect
+            && tried.attempts < self.retries.attempts
+            && self.layout.load().peers().iter().any(another)
+    }
+
+    /// Whether a request that may have reached a service, and may be repeated, is to be tried again. Each time that it
+    /// is takes its share of the budget.
+    pub fn may_try_again(&self, tried: &Tried, failure: Failure) -> bool {
+        let when = &self.retries.when;
+        let wanted = match failure {
+            Failure::Reset => when.reset,
+            Failure::Timeout => when.timeout,
+            Failure::Status(502) => when.bad_gateway,
+            Failure::Status(503) => when.unavailable,
+            Failure::Status(504) => when.gateway_timeout,
+            Failure::Status(_) => false,
+        };
+        wanted && tried.attempts < self.retries.attempts && self.budget.spend()
+    }
+
+    /// How long the next attempt waits.
+    pub fn pause(&self, tried: &Tried) -> Duration {
+        retry::pause(&self.retries, tried.attempts + 1)
+    }
+
+    /// `None`: this pool has no breaker that opens.
+    pub fn breaker(&self) -> Option<&'static str> {
+        self.breaker.as_ref().map(|breaker| breaker.label())
     }
 
     /// The peer has answered a request, and not with a 5xx.
@@ -292,10 +347,35 @@ impl Tried {
         self.refused.push(peer.clone());
     }
 
+    /// The peer took the request and failed.
+    pub fn failed(&mut self, peer: &Arc<Peer>) {
+        self.failed.push(peer.clone());
+    }
+
+    /// The attempt met a connection that had died while nobody used it: it does not count.
+    pub fn uncounted(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+    }
+
+    fn has_failed(&self, peer: &Peer) -> bool {
+        self.failed
+            .iter()
+            .any(|known| std::ptr::eq(Arc::as_ptr(known), peer))
+    }
+
     fn has_refused(&self, peer: &Peer) -> bool {
         self.refused
             .iter()
             .any(|known| std::ptr::eq(Arc::as_ptr(known), peer))
+    }
+}
+
+impl InFlight {
+    /// How the request ended, for the breaker. What ended for other reasons than the upstream's is not told.
+    pub fn ended(&mut self, failed: bool) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.tell(failed);
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod layout;
 mod process;
 mod health;
 mod introspection;
+mod retries;
 mod revocation;
 mod support;
 mod tls;

@@ -1,10 +1,13 @@
 //! Upstreams and their peers.
 
+use std::time::Duration;
+
 use http::HeaderName;
 
 use crate::config::diagnostic::Fault;
 use crate::config::plan::{
-    Balance, HashOn, HealthPlan, OutlierPlan, PeerPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
+    UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 use crate::config::tree::Value;
 use crate::config::view::View;
@@ -32,8 +35,10 @@ pub(super) fn upstreams(file: &View<'_>, context: &mut Context<'_>) -> Vec<Upstr
                 write: timeouts.duration("write"),
                 idle: timeouts.duration("idle"),
             },
-            attempts: view.block("retries").number("attempts"),
+            retries: retries(&view.block("retries"), context),
             max_in_flight: view.block("breaker").optional_number("max_in_flight"),
+            rate: rate(&view.block("breaker")),
+            fallback: fallback(&view, context),
             tls: tls(&view.block("tls"), context),
         });
     }
@@ -133,6 +138,64 @@ fn outlier(view: &View<'_>) -> Option<OutlierPlan> {
     view.present().then(|| OutlierPlan {
         failures: view.number("failures"),
         eject: view.duration("eject"),
+    })
+}
+
+fn retries(view: &View<'_>, context: &mut Context<'_>) -> RetryPlan {
+    let backoff = view.block("backoff");
+    let (first, max) = (backoff.duration("first"), backoff.duration("max"));
+    if let (Some(spot), true) = (backoff.get("first").or(backoff.get("max")), first > max) {
+        let fault = Fault::new("the first pause is longer than the longest");
+        context.problem(&spot, fault.hint("write a longer `max`"));
+    }
+    let words = view.texts("when");
+    let on = |word: &str| words.iter().any(|known| known == word);
+    RetryPlan {
+        attempts: view.number("attempts"),
+        when: RetryOn {
+            connect: on("connect"),
+            reset: on("reset"),
+            timeout: on("timeout"),
+            bad_gateway: on("502"),
+            unavailable: on("503"),
+            gateway_timeout: on("504"),
+        },
+        budget: view.percent("budget").unwrap_or_default(),
+        first,
+        max,
+    }
+}
+
+fn rate(view: &View<'_>) -> Option<RatePlan> {
+    let parts = ["window", "failure_rate", "open", "half_open"];
+    let wanted = parts.iter().any(|part| view.get(part).is_some());
+    wanted.then(|| RatePlan {
+        window: view.optional_number("window").unwrap_or(10),
+        failure_rate: view.percent("failure_rate").unwrap_or(50),
+        open: view
+            .optional_duration("open")
+            .unwrap_or(Duration::from_secs(10)),
+        half_open: view.optional_number("half_open").unwrap_or(2),
+    })
+}
+
+fn fallback(view: &View<'_>, context: &mut Context<'_>) -> Option<FallbackPlan> {
+    let block = view.block("fallback");
+    if !block.present() {
+        return None;
+    }
+    let status = block.number("status");
+    if let (Some(spot), true) = (block.get("status"), matches!(status, 204 | 205 | 304)) {
+        let fault = Fault::new("an answer with this status has no body (RFC 9110)");
+        context.problem(&spot, fault.hint("write `200` or `503`"));
+    }
+    if let (Some(spot), None) = (view.get("fallback"), rate(&view.block("breaker"))) {
+        let fault = Fault::new("is answered while the breaker is open, and here it never opens");
+        context.problem(&spot, fault.hint("write `breaker: { failure_rate: 50% }`"));
+    }
+    Some(FallbackPlan {
+        status,
+        body: block.text("body").unwrap_or_default().into(),
     })
 }
 

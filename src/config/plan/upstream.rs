@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderName;
 
 #[derive(Debug)]
@@ -16,10 +17,13 @@ pub struct UpstreamPlan {
     /// `None`: a peer that fails stays in.
     pub outlier: Option<OutlierPlan>,
     pub timeouts: UpstreamTimeouts,
-    /// Attempts on connect failure, the first included: 1 to 5.
-    pub attempts: usize,
+    pub retries: RetryPlan,
     /// More requests in flight than this are answered 503.
     pub max_in_flight: Option<usize>,
+    /// `None`: an upstream that fails is asked all the same.
+    pub rate: Option<RatePlan>,
+    /// Answered while the breaker is open, instead of the problem.
+    pub fallback: Option<FallbackPlan>,
     pub tls: Option<UpstreamTls>,
 }
 
@@ -42,6 +46,48 @@ pub struct OutlierPlan {
     pub failures: u32,
     /// The first time; longer when it happens again.
     pub eject: Duration,
+}
+
+/// What is tried again.
+#[derive(Debug, Clone)]
+pub struct RetryPlan {
+    /// The first included: 1 to 5.
+    pub attempts: usize,
+    pub when: RetryOn,
+    /// Percent of the pool's requests that may be tried again; failed connects do not count.
+    pub budget: u8,
+    /// The first pause, and the longest.
+    pub first: Duration,
+    pub max: Duration,
+}
+
+/// All but `connect` for idempotent methods only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetryOn {
+    pub connect: bool,
+    pub reset: bool,
+    pub timeout: bool,
+    pub bad_gateway: bool,
+    pub unavailable: bool,
+    pub gateway_timeout: bool,
+}
+
+/// When the breaker opens, and how it closes again.
+#[derive(Debug, Clone)]
+pub struct RatePlan {
+    /// Results that are looked back on.
+    pub window: usize,
+    /// Percent.
+    pub failure_rate: u8,
+    pub open: Duration,
+    /// Requests that are let through to see whether it is over.
+    pub half_open: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct FallbackPlan {
+    pub status: u16,
+    pub body: Bytes,
 }
 
 /// How the next peer is found.

@@ -55,16 +55,15 @@ pub(super) static UPSTREAM: Block = Block {
         key(
             "breaker",
             Kind::Block(&BREAKER),
-            "Keeps an overloaded upstream from more.",
+            "Keeps an upstream that is overloaded, or that fails, from more.",
         )
         .absent("off"),
         key(
             "fallback",
             Kind::Block(&FALLBACK),
-            "What is answered while the breaker is open.",
+            "What is answered while the breaker is open, in place of a 503.",
         )
-        .absent("the problem body")
-        .later(),
+        .absent("the problem body"),
         key(
             "timeouts",
             Kind::Block(&TIMEOUTS),
@@ -167,7 +166,9 @@ static OUTLIER: Block = Block {
 
 static BREAKER: Block = Block {
     name: "upstreams.NAME.breaker",
-    doc: "Each part alone is allowed.",
+    doc: "`max_in_flight` alone is a cap. Any of the other four makes it open when requests fail, and those of them that \
+          are not written are then `window: 10`, `failure_rate: 50%`, `open: 10s`, `half_open: 2`. A failure is a 5xx, \
+          no answer in time, a connection that fails or breaks off, and no healthy peer.",
     keys: &[
         key(
             "max_in_flight",
@@ -175,25 +176,27 @@ static BREAKER: Block = Block {
             "Requests at the same time; more are 503.",
         )
         .absent("no bound"),
-        key("window", UNITS, "Requests that are looked back on.")
-            .absent("off")
-            .later(),
-        key("failure_rate", PERCENT, "Share of failures that opens it.")
-            .absent("off")
-            .later(),
-        key("open", DURATION, "Time until it tries again.")
-            .absent("off")
-            .later(),
-        key("half_open", UNITS, "Requests of that try.")
-            .absent("off")
-            .later(),
+        key(
+            "window",
+            UNITS,
+            "Requests that are looked back on; before there are so many it stays closed.",
+        )
+        .absent("off, or 10"),
+        key("failure_rate", PERCENT, "Share of failures that opens it.").absent("off, or 50%"),
+        key("open", DURATION, "Time until it tries again.").absent("off, or 10s"),
+        key(
+            "half_open",
+            UNITS,
+            "Requests of that try; the same share of failures among them opens it again.",
+        )
+        .absent("off, or 2"),
     ],
     misplaced: &[],
 };
 
 static FALLBACK: Block = Block {
     name: "upstreams.NAME.fallback",
-    doc: "A fixed answer.",
+    doc: "A fixed answer; needs a `breaker` that opens.",
     keys: &[
         key("status", Kind::Number { min: 200, max: 599 }, "Its status.").default("503"),
         key("body", Kind::Scalar(Format::Text), "Its body, plain text.").required(),
@@ -230,7 +233,7 @@ static TIMEOUTS: Block = Block {
 
 static RETRIES: Block = Block {
     name: "upstreams.NAME.retries",
-    doc: "A request is tried on the next peer.",
+    doc: "A request is tried on another peer; where there is none, all but a failed connect on the same one.",
     keys: &[
         key(
             "attempts",
@@ -244,18 +247,21 @@ static RETRIES: Block = Block {
                 of: &Kind::Word(&["connect", "reset", "timeout", "502", "503", "504"]),
                 min: 1,
             },
-            "What is tried again; all but `connect` only for idempotent methods.",
+            "What is tried again: no connection; one that broke off before the answer; no answer in time; these \
+             statuses. All but `connect` only for idempotent methods whose body has at most 64 KiB.",
         )
-        .default("[connect]")
-        .later(),
+        .default("[connect]"),
         key(
             "budget",
             PERCENT,
-            "Share of requests that may be tried again.",
+            "Share of the pool's requests that may be tried again; up to ten are saved up. Failed connects do not count.",
         )
-        .default("20%")
-        .later(),
-        key("backoff", Kind::Block(&BACKOFF), "Pause before an attempt."),
+        .default("20%"),
+        key(
+            "backoff",
+            Kind::Block(&BACKOFF),
+            "Pause before another attempt, of which a random part is taken, at least half. None after a failed connect.",
+        ),
     ],
     misplaced: &[],
 };
@@ -264,12 +270,8 @@ static BACKOFF: Block = Block {
     name: "upstreams.NAME.retries.backoff",
     doc: "Doubles from attempt to attempt.",
     keys: &[
-        key("first", DURATION, "The first pause.")
-            .default("25ms")
-            .later(),
-        key("max", DURATION, "The longest one.")
-            .default("250ms")
-            .later(),
+        key("first", DURATION, "The first pause.").default("25ms"),
+        key("max", DURATION, "The longest one.").default("250ms"),
     ],
     misplaced: &[],
 };

@@ -86,6 +86,7 @@ impl AdminState for Gateway {
                 in_flight: self.metrics.upstream_in_flight(pool.id).get(),
                 max_in_flight: plan.max_in_flight,
                 tls: plan.tls.is_some(),
+                breaker: pool.breaker(),
                 peers: pool
                     .peers()
                     .iter()

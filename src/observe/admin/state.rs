@@ -68,6 +68,8 @@ pub struct UpstreamState {
     pub in_flight: i64,
     pub max_in_flight: Option<usize>,
     pub tls: bool,
+    /// `closed`, `open` or `half_open`; `None` if it has none that opens.
+    pub breaker: Option<&'static str>,
     pub peers: Vec<PeerState>,
 }
 

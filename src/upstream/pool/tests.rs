@@ -34,7 +34,7 @@ fn fail(pool: &Pool, peer: usize, times: usize) {
 fn met(pool: &Pool) -> Vec<usize> {
     let index = |_| {
         let now = pool.clock.monotonic();
-        let (chosen, _) = pool.choose(&Tried::default(), 0, now).expect("a peer");
+        let (chosen, _) = pool.choose(&mut Tried::default(), 0, now).expect("a peer");
         let peers = pool.peers().iter();
         let mut peers = peers.enumerate();
         let found = peers.find(|(_, peer)| Arc::ptr_eq(peer, chosen.peer()));
@@ -137,7 +137,7 @@ fn checks_may_leave_nobody_and_failures_leave_out_no_more_than_they() {
     fail(&pool, 1, 9);
     assert_eq!(met(&pool), [1], "one of two is out already");
     pool.checked(&pool.peers()[1], &down, &health());
-    let none = pool.choose(&Tried::default(), 0, pool.clock.monotonic());
+    let none = pool.choose(&mut Tried::default(), 0, pool.clock.monotonic());
     assert_eq!(none.err(), Some(NoPeer::Exhausted));
     assert_eq!(
         pool.readiness(),
