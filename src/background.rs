@@ -14,6 +14,8 @@ use crate::upstream::{Peer, Pool};
 
 /// How often a peer's name is looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
+/// How often the addresses of a pool's name are looked up again.
+const FIND_EVERY: Duration = Duration::from_secs(5);
 /// How soon after a look-up that brought nothing.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,10 @@ impl BackgroundService for Background {
             let gateway = self.gateway.clone();
             tasks.spawn(async move { gateway.upstreams.all()[pool].keep_checked().await });
         }
+        for pool in 0..self.gateway.upstreams.all().len() {
+            let gateway = self.gateway.clone();
+            tasks.spawn(async move { keep_found(&gateway.upstreams.all()[pool]).await });
+        }
         for (pool, upstream) in self.gateway.upstreams.all().iter().enumerate() {
             for (peer, _) in upstream
                 .peers()
@@ -57,6 +63,27 @@ impl BackgroundService for Background {
         // Draining requests may still need a key: the tasks end with the runtime, not with the signal.
         let _ = shutdown.wait_for(|stopping| *stopping).await;
         while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// All addresses of a pool's name.
+async fn keep_found(pool: &Pool) {
+    let Some(name) = pool.dns() else {
+        return;
+    };
+    loop {
+        match tokio::net::lookup_host(name).await {
+            Ok(addresses) => pool.found(addresses),
+            Err(error) => {
+                let pool = &pool.name;
+                log::warn!("upstream {pool}: cannot look up {name}: {error}");
+            }
+        }
+        let again = match pool.peers().is_empty() {
+            true => LOOK_UP_AGAIN,
+            false => FIND_EVERY,
+        };
+        tokio::time::sleep(again).await;
     }
 }
 

@@ -102,6 +102,7 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
                 weight: *weight,
             })
             .collect(),
+        dns: None,
         balance: Balance::RoundRobin,
         health: None,
         outlier: None,

@@ -7,12 +7,14 @@ mod pool;
 mod probe;
 mod retry;
 mod standing;
+mod tried;
 
 use std::sync::Arc;
 
 pub use peer::{AtPeer, Peer};
-pub use pool::{Failure, InFlight, Pool, Tried};
+pub use pool::{InFlight, Pool};
 pub use standing::State;
+pub use tried::{Failure, Tried};
 
 use crate::authorize::Permit;
 use crate::clock::Clock;

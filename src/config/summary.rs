@@ -45,14 +45,13 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         )?;
     }
     for upstream in &plan.upstreams {
-        let peers: Vec<String> = upstream
-            .peers
-            .iter()
-            .map(|peer| match peer.weight {
-                1 => peer.address.clone(),
-                weight => format!("{} (weight {weight})", peer.address),
-            })
-            .collect();
+        let listed = upstream.peers.iter().map(|peer| match peer.weight {
+            1 => peer.address.clone(),
+            weight => format!("{} (weight {weight})", peer.address),
+        });
+        let named = upstream.dns.iter();
+        let named = named.map(|name| format!("all addresses of {name}"));
+        let peers: Vec<String> = listed.chain(named).collect();
         let tls = match &upstream.tls {
             Some(tls) => format!(" over TLS as {}", tls.server_name),
             None => String::new(),

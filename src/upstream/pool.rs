@@ -17,14 +17,21 @@ use super::peer::{AtPeer, Peer, Template};
 use super::probe::Prober;
 use super::retry::{self, Budget};
 use super::standing::{State, millis};
+use super::tried::{Failure, Tried};
 use crate::clock::Clock;
 use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
 use crate::observe::metrics::Metrics;
 
+/// A name with more addresses than this is a mistake, or an attack.
+const MOST_MEMBERS: usize = 1024;
+
 pub struct Pool {
     pub id: UpstreamId,
     pub name: Arc<str>,
-    peers: Vec<Arc<Peer>>,
+    members: ArcSwap<Vec<Arc<Peer>>>,
+    /// The name whose addresses are the members.
+    dns: Option<String>,
+    template: Arc<Template>,
     chooser: Chooser,
     layout: ArcSwap<Layout>,
     /// Held while the peers are laid out anew, so that the last one who does it has seen everything.
@@ -50,25 +57,6 @@ pub struct InFlight {
     ticket: Option<Ticket>,
 }
 
-/// The attempts that a request has behind it.
-#[derive(Default)]
-pub struct Tried {
-    attempts: usize,
-    /// Peers that did not take a connection.
-    refused: Vec<Arc<Peer>>,
-    /// Peers that took the request and failed.
-    failed: Vec<Arc<Peer>>,
-}
-
-/// How an attempt failed that had a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// The connection broke off before the answer.
-    Reset,
-    Timeout,
-    Status(u16),
-}
-
 impl Pool {
     pub(super) fn new(
         id: UpstreamId,
@@ -85,7 +73,9 @@ impl Pool {
         let pool = Pool {
             id,
             name: plan.name.clone(),
-            peers,
+            members: ArcSwap::from_pointee(peers),
+            dns: plan.dns.clone(),
+            template,
             layout: ArcSwap::from_pointee(Layout::new(Vec::new(), &plan.balance)),
             chooser: Chooser::new(plan.balance.clone()),
             arranging: Mutex::new(()),
@@ -108,8 +98,13 @@ impl Pool {
         Ok(pool)
     }
 
-    pub fn peers(&self) -> &[Arc<Peer>] {
-        &self.peers
+    pub fn peers(&self) -> Arc<Vec<Arc<Peer>>> {
+        self.members.load_full()
+    }
+
+    /// The name whose addresses are the peers.
+    pub fn dns(&self) -> Option<&str> {
+        self.dns.as_deref()
     }
 
     pub fn balance(&self) -> &Balance {
@@ -123,6 +118,32 @@ impl Pool {
         }
     }
 
+    /// The pool's name has these addresses from now on; none of them changes nothing. A peer whose address stays
+    /// keeps what is known of it, and requests that are at a peer that went may end there.
+    pub fn found(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let mut addresses: Vec<SocketAddr> = addresses.into_iter().take(MOST_MEMBERS).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return;
+        }
+        let alone = self.alone();
+        let old = self.members.load();
+        let member = |address: SocketAddr| {
+            let text = address.to_string();
+            let known = old.iter().find(|peer| peer.address() == text).cloned();
+            known.unwrap_or_else(|| Arc::new(Peer::new(&text, 1, self.template.clone())))
+        };
+        let new: Vec<Arc<Peer>> = addresses.into_iter().map(member).collect();
+        let same = |(a, b): (&Arc<Peer>, &Arc<Peer>)| Arc::ptr_eq(a, b);
+        if old.len() == new.len() && old.iter().zip(&new).all(same) {
+            return;
+        }
+        log::info!("upstream {}: {} peers", self.name, new.len());
+        self.members.store(Arc::new(new));
+        self.arrange(&alone, self.clock.monotonic());
+    }
+
     fn alone(&self) -> MutexGuard<'_, ()> {
         self.arranging
             .lock()
@@ -131,10 +152,11 @@ impl Pool {
 
     /// Lays out the peers that may be chosen.
     fn arrange(&self, _alone: &MutexGuard<'_, ()>, now: Duration) {
+        let members = self.members.load();
         let mut counts = [0; 3];
-        let mut usable = Vec::with_capacity(self.peers.len());
+        let mut usable = Vec::with_capacity(members.len());
         let mut due = u64::MAX;
-        for peer in &self.peers {
+        for peer in members.iter() {
             let state = peer.state(now);
             counts[state as usize] += 1;
             if state == State::Healthy {
@@ -272,9 +294,10 @@ impl Pool {
     /// alone, and those that are left would be overrun.
     fn eject(&self, peer: &Peer, outlier: &OutlierPlan, now: Duration) {
         let alone = self.alone();
+        let members = self.members.load();
         let healthy = |peer: &&Arc<Peer>| peer.state(now) == State::Healthy;
-        let out = self.peers.len() - self.peers.iter().filter(healthy).count();
-        if peer.state(now) != State::Healthy || (out + 1) * 2 > self.peers.len() {
+        let out = members.len() - members.iter().filter(healthy).count();
+        if peer.state(now) != State::Healthy || (out + 1) * 2 > members.len() {
             return;
         }
         let length = peer.standing.eject(outlier.eject, now);
@@ -296,7 +319,7 @@ impl Pool {
         loop {
             rounds.tick().await;
             let mut asked = JoinSet::new();
-            for peer in &self.peers {
+            for peer in self.peers().iter() {
                 let (peer, prober) = (peer.clone(), prober.clone());
                 asked.spawn(async move {
                     tokio::time::sleep(prober.jitter()).await;
@@ -331,42 +354,17 @@ impl Pool {
         if !self.layout.load().peers().is_empty() {
             return Ok(());
         }
+        let members = self.members.load();
+        if let (Some(name), true) = (&self.dns, members.is_empty()) {
+            return Err(format!("no address of {name} is known yet"));
+        }
         let now = self.clock.monotonic();
-        let count = |state| self.peers.iter().filter(|p| p.state(now) == state).count();
+        let count = |state| members.iter().filter(|p| p.state(now) == state).count();
         Err(format!(
             "no peer is healthy: {} unhealthy, {} ejected",
             count(State::Unhealthy),
             count(State::Ejected)
         ))
-    }
-}
-
-impl Tried {
-    /// The peer did not take a connection.
-    pub fn refused(&mut self, peer: &Arc<Peer>) {
-        self.refused.push(peer.clone());
-    }
-
-    /// The peer took the request and failed.
-    pub fn failed(&mut self, peer: &Arc<Peer>) {
-        self.failed.push(peer.clone());
-    }
-
-    /// The attempt met a connection that had died while nobody used it: it does not count.
-    pub fn uncounted(&mut self) {
-        self.attempts = self.attempts.saturating_sub(1);
-    }
-
-    fn has_failed(&self, peer: &Peer) -> bool {
-        self.failed
-            .iter()
-            .any(|known| std::ptr::eq(Arc::as_ptr(known), peer))
-    }
-
-    fn has_refused(&self, peer: &Peer) -> bool {
-        self.refused
-            .iter()
-            .any(|known| std::ptr::eq(Arc::as_ptr(known), peer))
     }
 }
 

@@ -149,6 +149,41 @@ fn a_peer_that_is_busy_gets_no_more_while_another_is_not() {
     }
 }
 
+/// `localhost` is 127.0.0.1, and on many machines ::1 too, where nobody listens.
+#[test]
+fn all_addresses_of_a_name_are_asked() {
+    let (issuer, origin) = (issuer(), Origin::start());
+    let port = origin.address().port();
+    let gateway = Setup::new(&issuer, origin.address())
+        .upstreams(format!(
+            "{{ pool: {{ dns: 'localhost:{port}' }}, lost: {{ dns: 'no-such-host.invalid:80' }} }}"
+        ))
+        .routes(
+            "[{ name: open, match: { path: /open }, upstream: pool, access: public },
+              { name: lost, match: { path: /lost }, upstream: lost, access: public }]",
+        )
+        .start();
+    let ready = || get(gateway.admin(), "/readyz", None).json()["upstreams"].clone();
+    eventually("the name is known", || ready()[0]["ready"] == true);
+    for _ in 0..4 {
+        assert_eq!(get(gateway.address(), "/open", None).status, 200);
+    }
+    let pools = get(gateway.admin(), "/upstreams", None).json();
+    let peers = pools[0]["peers"].as_array().unwrap();
+    let address = origin.address().to_string();
+    assert!(peers.iter().any(|peer| peer["address"] == address.as_str()));
+
+    assert_eq!(
+        ready()[1]["reason"],
+        "no address of no-such-host.invalid:80 is known yet"
+    );
+    let answer = get(gateway.address(), "/lost", None);
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
+}
+
 #[test]
 fn chance_reaches_every_peer() {
     let (issuer, origins) = (issuer(), origins(3));

@@ -1,5 +1,6 @@
 //! Upstreams and their peers.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -26,6 +27,7 @@ pub(super) fn upstreams(file: &View<'_>, context: &mut Context<'_>) -> Vec<Upstr
         plans.push(UpstreamPlan {
             name: named.name.into(),
             peers: peers(&view, context),
+            dns: dns(&view, context),
             balance: balance(&view, context),
             health: health(&view.block("health"), context),
             outlier: outlier(&view.block("outlier")),
@@ -82,6 +84,15 @@ fn peers(view: &View<'_>, context: &mut Context<'_>) -> Vec<PeerPlan> {
         });
     }
     plans
+}
+
+fn dns(view: &View<'_>, context: &mut Context<'_>) -> Option<String> {
+    let spot = view.get("dns")?;
+    if spot.text().parse::<SocketAddr>().is_ok() {
+        let fault = Fault::new(format!("{} is an address and no name", spot.node.shown()));
+        context.problem(&spot, fault.hint("write it under `peers`"));
+    }
+    Some(spot.text())
 }
 
 fn balance(view: &View<'_>, context: &mut Context<'_>) -> Balance {

@@ -10,7 +10,10 @@ use http::HeaderName;
 #[derive(Debug)]
 pub struct UpstreamPlan {
     pub name: Arc<str>,
+    /// Empty where `dns` is.
     pub peers: Vec<PeerPlan>,
+    /// `host:port`: all addresses of the name are the peers.
+    pub dns: Option<String>,
     pub balance: Balance,
     /// `None`: nobody asks the peers.
     pub health: Option<HealthPlan>,

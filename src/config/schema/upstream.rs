@@ -18,14 +18,14 @@ pub(super) static UPSTREAM: Block = Block {
                 of: &Kind::OneOf(&[Kind::Scalar(Format::Peer), Kind::Block(&PEER)]),
                 min: 1,
             },
-            "Addresses `host:port`, or maps with a weight. A name is looked up when the gateway starts.",
+            "Addresses `host:port`, or maps with a weight. A name is one peer: its first address, looked up every ten seconds.",
         ),
         key(
             "dns",
             Kind::Scalar(Format::Peer),
-            "A name `host:port` whose addresses are the peers, looked up again and again.",
-        )
-        .later(),
+            "A name `host:port` whose addresses, A and AAAA, are the peers. It is looked up every five seconds; a look-up \
+             that brings nothing changes nothing.",
+        ),
         key(
             "balance",
             Kind::Word(&["round_robin", "least_request", "random", "hash"]),

@@ -35,8 +35,8 @@ fn met(pool: &Pool) -> Vec<usize> {
     let index = |_| {
         let now = pool.clock.monotonic();
         let (chosen, _) = pool.choose(&mut Tried::default(), 0, now).expect("a peer");
-        let peers = pool.peers().iter();
-        let mut peers = peers.enumerate();
+        let peers = pool.peers();
+        let mut peers = peers.iter().enumerate();
         let found = peers.find(|(_, peer)| Arc::ptr_eq(peer, chosen.peer()));
         found.expect("one of the pool").0
     };
@@ -117,6 +117,85 @@ fn who_could_not_be_left_out_is_when_another_is_back() {
     clock.advance(EJECT);
     fail(&pool, 1, 3);
     assert_eq!(met(&pool), [0]);
+}
+
+/// A pool whose peers are the addresses of a name.
+fn named() -> (Pool, Arc<Metrics>) {
+    let mut plan = plan(Vec::new());
+    plan.upstreams = vec![UpstreamPlan {
+        dns: Some("accounts.internal:80".to_owned()),
+        outlier: Some(OutlierPlan {
+            failures: 1,
+            eject: EJECT,
+        }),
+        ..upstream("a", &[])
+    }];
+    let metrics = Metrics::new(&plan).expect("no name twice");
+    let clock = Clock::manual(1_000_000);
+    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    (pool, metrics)
+}
+
+fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    let addresses = texts.iter().map(|text| text.parse().expect("an address"));
+    addresses.collect()
+}
+
+fn members(pool: &Pool) -> Vec<String> {
+    let peers = pool.peers();
+    peers.iter().map(|peer| peer.address().to_owned()).collect()
+}
+
+#[test]
+fn all_addresses_of_a_name_are_peers_and_none_changes_nothing() {
+    let (pool, metrics) = named();
+    let none = pool.choose(&mut Tried::default(), 0, pool.clock.monotonic());
+    assert_eq!(none.err(), Some(NoPeer::Exhausted));
+    assert_eq!(
+        pool.readiness(),
+        Err("no address of accounts.internal:80 is known yet".to_owned())
+    );
+    pool.found(addresses(&[
+        "10.0.0.2:80",
+        "10.0.0.1:80",
+        "[fd00::1]:80",
+        "10.0.0.2:80",
+    ]));
+    let all = ["10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80"];
+    assert_eq!(members(&pool), all);
+    assert_eq!(met(&pool), [0, 1, 2]);
+    assert_eq!(pool.readiness(), Ok(()));
+    assert_eq!(peers(&metrics, "healthy"), 3);
+    pool.found(Vec::new());
+    assert_eq!(members(&pool), all);
+}
+
+#[test]
+fn a_peer_whose_address_stays_keeps_what_is_known_of_it() {
+    let (pool, metrics) = named();
+    pool.found(addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
+    let before = pool.peers();
+    fail(&pool, 1, 1);
+    pool.found(addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
+    assert!(Arc::ptr_eq(&before[1], &pool.peers()[0]));
+    assert_eq!(met(&pool), [1], "the one that was ejected still is");
+    assert_eq!(
+        (peers(&metrics, "healthy"), peers(&metrics, "ejected")),
+        (1, 1)
+    );
+    let layout = pool.layout.load_full();
+    pool.found(addresses(&["10.0.0.3:80", "10.0.0.2:80"]));
+    assert!(
+        Arc::ptr_eq(&layout, &pool.layout.load_full()),
+        "no change, no work"
+    );
+}
+
+#[test]
+fn a_name_with_thousands_of_addresses_is_cut_off() {
+    let (pool, _) = named();
+    pool.found((0..5000u32).map(|number| SocketAddr::from((number.to_be_bytes(), 80))));
+    assert_eq!(pool.peers().len(), MOST_MEMBERS);
 }
 
 fn health() -> HealthPlan {
