@@ -241,7 +241,8 @@ impl Listener {
         let route = life.route.map(|id| plan.route(id));
         let fallback = match rejection {
             Rejection::UpstreamOpen => {
-                route.and_then(|r| plan.upstream(r.upstream).fallback.as_ref())
+                let pool = life.pool.map(|id| plan.upstream(id));
+                pool.and_then(|pool| pool.fallback.as_ref())
             }
             _ => None,
         };

@@ -135,7 +135,7 @@ pub(crate) fn route(path: &str) -> RoutePlan {
         name: path.into(),
         matcher: at(path),
         strip_prefix: None,
-        upstream: UpstreamId(0),
+        upstream: UpstreamId(0).into(),
         access: Access::Token(Policy::default()),
         keep_authorization: false,
         forward_headers: Vec::new(),

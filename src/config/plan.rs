@@ -16,7 +16,7 @@ use ipnet::IpNet;
 
 pub use upstream::{
     Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
-    UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 
 use super::secret::Secret;
@@ -239,7 +239,7 @@ pub struct RoutePlan {
     pub matcher: MatchPlan,
     /// A prefix of `matcher.path` on a segment boundary.
     pub strip_prefix: Option<String>,
-    pub upstream: UpstreamId,
+    pub upstream: Shares,
     pub access: Access,
     pub keep_authorization: bool,
     /// Header → JSON pointer (RFC 6901) into the claims.

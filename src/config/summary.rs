@@ -64,7 +64,7 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
             "route    {}: {} -> {}, {}",
             route.name,
             matched(route),
-            plan.upstream(route.upstream).name,
+            pools(plan, route),
             match &route.access {
                 Access::Public => "public".to_owned(),
                 Access::Token(policy) => demands(plan, policy),
@@ -72,6 +72,16 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn pools(plan: &Plan, route: &RoutePlan) -> String {
+    match route.upstream.all() {
+        [(only, _)] => plan.upstream(*only).name.to_string(),
+        several => {
+            let pool = |(id, weight): &(_, u32)| format!("{} ({weight})", plan.upstream(*id).name);
+            several.iter().map(pool).collect::<Vec<_>>().join(" or ")
+        }
+    }
 }
 
 fn matched(route: &RoutePlan) -> String {

@@ -205,7 +205,7 @@ impl<'a> View<'a> {
 fn inner(kind: &'static Kind) -> Option<&'static Block> {
     match kind {
         Kind::Block(block) => Some(block),
-        Kind::List { of, .. } | Kind::Later(of) => inner(of),
+        Kind::List { of, .. } => inner(of),
         Kind::Map { value, .. } => inner(value),
         Kind::OneOf(kinds) => kinds.iter().find_map(inner),
         Kind::Flag | Kind::Number { .. } | Kind::Scalar(_) | Kind::Word(_) | Kind::Secret => None,

@@ -26,7 +26,9 @@ impl Life {
         let gateway = &*listener.gateway;
         let now = gateway.clock.monotonic();
         let (route, permit, target) = self.permitted(&gateway.plan)?;
-        let pool = gateway.upstreams.open(route.upstream, permit);
+        let pool = gateway
+            .upstreams
+            .open(self.pool.ok_or(Rejection::NoPermit)?, permit);
         let left = route
             .timeout
             .saturating_sub(now.saturating_sub(self.started));
@@ -67,8 +69,8 @@ impl Life {
 
     /// The pool and the peer that has the request.
     fn at<'a>(&'a self, gateway: &'a Gateway) -> Option<(&'a Pool, &'a Peer)> {
-        let (route, permit, _) = self.permitted(&gateway.plan).ok()?;
-        let pool = gateway.upstreams.open(route.upstream, permit);
+        let (_, permit, _) = self.permitted(&gateway.plan).ok()?;
+        let pool = gateway.upstreams.open(self.pool?, permit);
         Some((pool, self.chosen.as_ref()?.peer()))
     }
 

@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 
 use super::{Life, Listener};
 use crate::authorize;
-use crate::config::plan::{Access, Policy, RatePer, RoutePlan};
+use crate::config::plan::{Access, Policy, RatePer, RoutePlan, Shares, UpstreamId};
 use crate::credential;
 use crate::forward;
 use crate::limit::{Caller, RetryAfter};
@@ -64,10 +64,12 @@ pub(super) async fn judge(
     };
     life.permit = Some(permit);
     within_quota(listener, session, route, life)?;
+    let pool = draw(&route.upstream);
+    life.pool = Some(pool);
     let upstream = life
         .permit
         .as_ref()
-        .map(|permit| gateway.upstreams.open(route.upstream, permit))
+        .map(|permit| gateway.upstreams.open(pool, permit))
         .ok_or(Rejection::NoPermit)?;
     let place = upstream.enter();
     if let Err(NoPeer::Open { retry_after }) = &place {
@@ -75,6 +77,13 @@ pub(super) async fn judge(
     }
     life.in_flight = Some(place?);
     Ok(())
+}
+
+fn draw(shares: &Shares) -> UpstreamId {
+    match shares.all() {
+        [(only, _)] => *only,
+        _ => shares.of(fastrand::u32(..shares.total())),
+    }
 }
 
 /// Target, host and framing: one reading or none.

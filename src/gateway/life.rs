@@ -32,6 +32,8 @@ pub struct Life {
     pub(super) retry_after: Option<u32>,
     pub(super) principal: Option<Principal>,
     pub(super) permit: Option<Permit>,
+    /// The route's pool, or the one that was drawn from its split.
+    pub(super) pool: Option<UpstreamId>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) body: Body,
     pub(super) issuer: Option<IssuerId>,
@@ -77,6 +79,7 @@ impl Life {
             retry_after: None,
             principal: None,
             permit: None,
+            pool: None,
             in_flight: None,
             body: Body::default(),
             issuer: None,
@@ -187,10 +190,8 @@ impl Life {
     }
 
     /// Which pool was tried, if one was.
-    pub(super) fn upstream(&self, plan: &Plan) -> Option<UpstreamId> {
-        self.route
-            .filter(|_| self.chosen.is_some())
-            .map(|route| plan.route(route).upstream)
+    pub(super) fn upstream(&self) -> Option<UpstreamId> {
+        self.pool.filter(|_| self.chosen.is_some())
     }
 
     /// Notes a rejection in a hook that cannot answer itself.

@@ -28,7 +28,7 @@ pub(super) fn finish(life: &mut Life, listener: &Listener, session: &Session) {
     {
         gateway.metrics.rejected(life.route, rejection);
     }
-    count_upstream(life, listener, &gateway.metrics);
+    count_upstream(life, &gateway.metrics);
     let failed = life.upstream_failed();
     if let (Some(place), Some(failed)) = (&mut life.in_flight, failed) {
         place.ended(failed);
@@ -53,9 +53,7 @@ pub(super) fn finish(life: &mut Life, listener: &Listener, session: &Session) {
             .map(|who| who.grants.client.as_str()),
         issuer: life.issuer.map(|id| &*gateway.plan.issuer(id).name),
         proof: life.proof.map(|source| source.label()),
-        upstream: life
-            .upstream(&gateway.plan)
-            .map(|id| &*gateway.plan.upstream(id).name),
+        upstream: life.upstream().map(|id| &*gateway.plan.upstream(id).name),
         peer: life.peer,
         bytes_in: life.body.bytes,
         bytes_out: session.body_bytes_sent() as u64,
@@ -67,8 +65,8 @@ pub(super) fn finish(life: &mut Life, listener: &Listener, session: &Session) {
     });
 }
 
-fn count_upstream(life: &Life, listener: &Listener, metrics: &Metrics) {
-    let Some(upstream) = life.upstream(&listener.gateway.plan) else {
+fn count_upstream(life: &Life, metrics: &Metrics) {
+    let Some(upstream) = life.upstream() else {
         return;
     };
     let outcome = match life.rejection {

@@ -185,6 +185,64 @@ fn all_addresses_of_a_name_are_asked() {
 }
 
 #[test]
+fn a_split_gives_each_pool_its_share() {
+    let issuer = issuer();
+    let (stable, next) = (Origin::start(), Origin::start());
+    let gateway = Setup::new(&issuer, stable.address())
+        .upstreams(format!(
+            "{{ stable: {{ peers: ['{}'] }}, next: {{ peers: ['{}'] }} }}",
+            stable.address(),
+            next.address()
+        ))
+        .routes(
+            "[{ name: open, match: { path: /open }, access: public,
+                upstream: [{ name: stable, weight: 3 }, { name: next, weight: 1 }] }]",
+        )
+        .start();
+    let mut caller = Connection::open(gateway.address());
+    for _ in 0..400 {
+        caller.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(caller.answer().status, 200);
+    }
+    // A hundred are expected; less than forty or more than two hundred happen once in many lives.
+    let share = next.received().len();
+    assert!((40..200).contains(&share), "{share}");
+    assert_eq!(stable.received().len() + share, 400);
+    gateway.counts(
+        "portcullis_upstream_requests_total{outcome=\"ok\",upstream=\"next\"}",
+        share as f64,
+    );
+    let log = gateway.access_log(400);
+    let logged = log.iter().filter(|line| line["upstream"] == "next").count();
+    assert_eq!(logged, share);
+    let routes = get(gateway.admin(), "/routes", None).json();
+    assert_eq!(routes[0]["upstream"][1]["name"], "next");
+    assert_eq!(routes[0]["upstream"][1]["weight"], 1);
+}
+
+/// Each pool of a split has its own state: one that has nobody fails its own share only.
+#[test]
+fn a_pool_of_a_split_that_is_down_fails_its_share() {
+    let (issuer, stable) = (issuer(), Origin::start());
+    let gateway = Setup::new(&issuer, stable.address())
+        .upstreams(format!(
+            "{{ stable: {{ peers: ['{}'] }}, next: {{ dns: 'no-such-host.invalid:80' }} }}",
+            stable.address()
+        ))
+        .routes(
+            "[{ name: open, match: { path: /open }, access: public,
+                upstream: [{ name: stable }, { name: next }] }]",
+        )
+        .start();
+    let mut statuses: Vec<u16> = (0..40)
+        .map(|_| get(gateway.address(), "/open", None).status)
+        .collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert_eq!(statuses, [200, 503]);
+}
+
+#[test]
 fn chance_reaches_every_peer() {
     let (issuer, origins) = (issuer(), origins(3));
     let gateway = start(&issuer, &origins, "balance: random");

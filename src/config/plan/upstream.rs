@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderName;
 
+use super::UpstreamId;
+
 #[derive(Debug)]
 pub struct UpstreamPlan {
     pub name: Arc<str>,
@@ -133,4 +135,57 @@ pub struct UpstreamTls {
     /// Never empty: an empty name would switch Pingora's check off.
     pub server_name: String,
     pub ca: Option<PathBuf>,
+}
+
+/// The pools of a route, each with its weight; never empty, and no pool twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shares(Vec<(UpstreamId, u32)>);
+
+impl Shares {
+    /// `None` without a pool, or without any weight.
+    pub fn split(pools: Vec<(UpstreamId, u32)>) -> Option<Self> {
+        let any = pools.iter().any(|(_, weight)| *weight > 0);
+        any.then_some(Shares(pools))
+    }
+
+    pub fn all(&self) -> &[(UpstreamId, u32)] {
+        &self.0
+    }
+
+    pub fn total(&self) -> u32 {
+        self.0.iter().map(|(_, weight)| weight).sum()
+    }
+
+    /// Whose part of the whole this number below [`Shares::total`] is in.
+    pub fn of(&self, mut number: u32) -> UpstreamId {
+        for (pool, weight) in &self.0 {
+            match number.checked_sub(*weight) {
+                Some(rest) => number = rest,
+                None => return *pool,
+            }
+        }
+        self.0[0].0
+    }
+}
+
+impl From<UpstreamId> for Shares {
+    fn from(pool: UpstreamId) -> Self {
+        Shares(vec![(pool, 1)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_belongs_to_one_share() {
+        let pools = vec![(UpstreamId(4), 2), (UpstreamId(7), 0), (UpstreamId(1), 3)];
+        let shares = Shares::split(pools).expect("weights");
+        let drawn: Vec<usize> = (0..shares.total()).map(|n| shares.of(n).0).collect();
+        assert_eq!(drawn, [4, 4, 1, 1, 1]);
+        assert_eq!(Shares::split(Vec::new()), None);
+        assert_eq!(Shares::split(vec![(UpstreamId(1), 0)]), None);
+        assert_eq!(Shares::from(UpstreamId(3)).of(0), UpstreamId(3));
+    }
 }

@@ -38,12 +38,12 @@ pub(super) static ROUTE: Block = Block {
             "upstream",
             Kind::OneOf(&[
                 NAME,
-                Kind::Later(&Kind::List {
+                Kind::List {
                     of: &Kind::Block(&SHARE),
                     min: 1,
-                }),
+                },
             ]),
-            "Name of the upstream, or a split over several.",
+            "Name of the upstream, or a split over several: each request is drawn by weight.",
         )
         .required(),
         key(

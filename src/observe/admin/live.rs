@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AdminState, Demands, IssuerReadiness, IssuerState, KeyState, NotBeforeState, PeerState,
-    Readiness, RouteState, UpstreamReadiness, UpstreamState,
+    AdminState, Demands, IssuerReadiness, IssuerState, KeyState, NotBeforeState, PeerState, Pools,
+    Readiness, RouteState, ShareState, UpstreamReadiness, UpstreamState,
 };
 use crate::clock::Clock;
-use crate::config::plan::{Access, Algorithm, IssuerId, Policy, RoutePlan};
+use crate::config::plan::{Access, Algorithm, IssuerId, Policy, RoutePlan, UpstreamId};
 use crate::gateway::Gateway;
 use crate::verify::revoked::Revocations;
 use crate::verify::{HeldNotBefore, Unheard};
@@ -135,13 +135,25 @@ impl AdminState for Gateway {
 
 fn route_state(gateway: &Gateway, route: &RoutePlan) -> RouteState {
     let matcher = &route.matcher;
+    let pool = |id: &UpstreamId| gateway.plan.upstream(*id).name.to_string();
     RouteState {
         name: route.name.to_string(),
         host: matcher.host.clone(),
         path: matcher.path.clone(),
         exact: matcher.exact,
         methods: matcher.methods.iter().map(ToString::to_string).collect(),
-        upstream: gateway.plan.upstream(route.upstream).name.to_string(),
+        upstream: match route.upstream.all() {
+            [(only, _)] => Pools::One(pool(only)),
+            several => Pools::Split(
+                several
+                    .iter()
+                    .map(|(id, weight)| ShareState {
+                        name: pool(id),
+                        weight: *weight,
+                    })
+                    .collect(),
+            ),
+        },
         demands: match &route.access {
             Access::Public => None,
             Access::Token(policy) => Some(demands(gateway, policy)),

@@ -90,9 +90,23 @@ pub struct RouteState {
     pub exact: bool,
     /// Empty is any.
     pub methods: Vec<String>,
-    pub upstream: String,
+    pub upstream: Pools,
     /// `None`: public.
     pub demands: Option<Demands>,
+}
+
+/// As in the configuration: a name, or a split.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Pools {
+    One(String),
+    Split(Vec<ShareState>),
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ShareState {
+    pub name: String,
+    pub weight: u32,
 }
 
 /// What a route asks of a token; what is empty asks nothing.
