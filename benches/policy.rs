@@ -105,6 +105,7 @@ fn route(index: usize) -> RoutePlan {
             query: Vec::new(),
         },
         strip_prefix: None,
+        rewrite: None,
         upstream: UpstreamId(0).into(),
         access: Access::Token(Policy::default()),
         keep_authorization: false,

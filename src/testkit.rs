@@ -135,6 +135,7 @@ pub(crate) fn route(path: &str) -> RoutePlan {
         name: path.into(),
         matcher: at(path),
         strip_prefix: None,
+        rewrite: None,
         upstream: UpstreamId(0).into(),
         access: Access::Token(Policy::default()),
         keep_authorization: false,

@@ -5,6 +5,7 @@ mod introspection;
 mod issuer;
 mod overlap;
 mod process;
+mod rewrite;
 mod route;
 mod upstream;
 

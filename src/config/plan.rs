@@ -3,6 +3,7 @@
 //! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
 //! not be empty is not.
 
+mod rewrite;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
     Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
     Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
@@ -239,6 +241,8 @@ pub struct RoutePlan {
     pub matcher: MatchPlan,
     /// A prefix of `matcher.path` on a segment boundary.
     pub strip_prefix: Option<String>,
+    /// Not together with `strip_prefix`.
+    pub rewrite: Option<RewritePlan>,
     pub upstream: Shares,
     pub access: Access,
     pub keep_authorization: bool,

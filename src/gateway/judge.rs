@@ -51,6 +51,10 @@ pub(super) async fn judge(
     };
     life.route = Some(route_id);
     let route = plan.route(route_id);
+    if let (Some(rewrite), Some(target)) = (&route.rewrite, &mut life.target) {
+        let path = rewrite.apply(&target.path).ok_or(Rejection::NoRoute)?;
+        target.rewritten(path)?;
+    }
     life.body.limit(route.body_bytes, plan.limits.body_min_rate);
     if matches!(length, BodyLength::Declared(length) if length > route.body_bytes) {
         return Err(Rejection::BodyTooLarge);

@@ -15,6 +15,23 @@ pub struct Target {
     pub path: String,
     /// Without the `?`.
     pub query: Option<String>,
+    /// The path that the upstream gets instead, see [`Target::rewritten`].
+    pub(crate) sent_as: Option<String>,
+}
+
+impl Target {
+    /// Another path for the upstream, which must have one reading as well: what a pattern puts together from parts may
+    /// have two.
+    ///
+    /// # Errors
+    /// [`Rejection::AmbiguousTarget`].
+    pub fn rewritten(&mut self, path: String) -> Result<(), Rejection> {
+        if !path.starts_with('/') || !path_has_one_reading(&path) {
+            return Err(Rejection::AmbiguousTarget);
+        }
+        self.sent_as = Some(path);
+        Ok(())
+    }
 }
 
 /// Reads target and host. `raw` is the target as it stood in the request line, or `:path`; `authority` is HTTP/2's.
@@ -36,6 +53,7 @@ pub fn inspect(
         host: without_port(host).ok_or(Rejection::DoubtfulHost)?,
         path: path.to_owned(),
         query: query.map(str::to_owned),
+        sent_as: None,
     })
 }
 

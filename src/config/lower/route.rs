@@ -12,7 +12,7 @@ use crate::config::view::{Spot, View};
 
 use super::headers::{self, Direction};
 use super::overlap::{self, Claim};
-use super::{Context, Names};
+use super::{Context, Names, rewrite};
 
 pub(super) fn routes(
     file: &View<'_>,
@@ -81,6 +81,7 @@ fn route(
     let plan = RoutePlan {
         name: view.text("name").unwrap_or_default().into(),
         strip_prefix: strip_prefix(view, &matcher.path, context),
+        rewrite: rewrite::rewrite(&view.block("rewrite"), context),
         upstream: upstream(view, upstreams, context),
         access: access(view, issuers, context),
         keep_authorization: forward.text("authorization").as_deref() == Some("keep"),
