@@ -204,8 +204,8 @@ impl Bound {
             grace_period_seconds: Some(plan.server.drain.as_millis().div_ceil(1000) as u64),
             graceful_shutdown_timeout_seconds: Some(0),
             upstream_keepalive_pool_size: 1024 * plan.server.threads,
-            // Each pool has its own, lower number.
-            max_retries: 8,
+            // Each pool has its own, lower number; the rest is for connections that had died while nobody used them.
+            max_retries: 16,
             ..ServerConf::default()
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);

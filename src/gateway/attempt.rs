@@ -99,7 +99,9 @@ impl Life {
         if status.is_server_error()
             && self.try_again(gateway, session, Failure::Status(status.as_u16()))
         {
-            return Err(refuse(Rejection::UpstreamFailed));
+            let mut error = refuse(Rejection::UpstreamFailed);
+            error.as_up();
+            return Err(error);
         }
         Ok(())
     }

@@ -69,12 +69,8 @@ impl Moody {
 }
 
 fn start(peers: &[SocketAddr], more: &str, clock: Clock) -> Gateway {
-    let list: Vec<String> = peers.iter().map(|peer| format!("'{peer}'")).collect();
     Setup::new(&issuer(), peers[0])
-        .upstreams(format!(
-            "{{ pool: {{ peers: [{}], {more} }} }}",
-            list.join(", ")
-        ))
+        .pool(peers, more)
         .routes(ROUTES)
         .clock(clock)
         .start_unready()

@@ -1,7 +1,7 @@
 //! Pools with several peers: who gets which request.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 
@@ -23,17 +23,10 @@ fn origins(count: usize) -> Vec<Origin> {
     (0..count).map(|_| Origin::start()).collect()
 }
 
-/// A gateway with one pool, `pool`; `more` are further keys of it.
 fn start(issuer: &Issuer, origins: &[Origin], more: &str) -> Gateway {
-    let peers: Vec<String> = origins
-        .iter()
-        .map(|o| format!("'{}'", o.address()))
-        .collect();
-    Setup::new(issuer, origins[0].address())
-        .upstreams(format!(
-            "{{ pool: {{ peers: [{}], {more} }} }}",
-            peers.join(", ")
-        ))
+    let peers: Vec<SocketAddr> = origins.iter().map(Origin::address).collect();
+    Setup::new(issuer, peers[0])
+        .pool(&peers, more)
         .routes(ROUTES)
         .start()
 }

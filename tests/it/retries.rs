@@ -27,12 +27,8 @@ fn start(peers: &[std::net::SocketAddr], more: &str) -> Gateway {
 }
 
 fn start_at(peers: &[std::net::SocketAddr], more: &str, clock: Clock) -> Gateway {
-    let list: Vec<String> = peers.iter().map(|peer| format!("'{peer}'")).collect();
     Setup::new(&issuer(), peers[0])
-        .upstreams(format!(
-            "{{ pool: {{ peers: [{}], {more} }} }}",
-            list.join(", ")
-        ))
+        .pool(peers, more)
         .routes(ROUTES)
         .clock(clock)
         .start_unready()

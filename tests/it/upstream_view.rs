@@ -276,7 +276,13 @@ fn a_rewritten_path_has_one_reading_or_goes_nowhere() {
     assert_eq!(ask("/x/a/b/c"), 200);
     assert_eq!(origin.only().line, "GET /ab/c/end HTTP/1.1");
     // Each of these is a good path, and becomes one with a dot segment or an empty one.
-    for sent in ["/x/a/b/c/", "/x/a/b", "/dots/.y/.y", "/dots/y/.y", "/dots/y/y"] {
+    for sent in [
+        "/x/a/b/c/",
+        "/x/a/b",
+        "/dots/.y/.y",
+        "/dots/y/.y",
+        "/dots/y/y",
+    ] {
         assert_eq!(ask(sent), 400, "{sent}");
     }
     assert_eq!(origin.received().len(), 1);

@@ -123,7 +123,7 @@ static HASH_ON: Block = Block {
 
 static HEALTH: Block = Block {
     name: "upstreams.NAME.health",
-    doc: "A 2xx is well. A peer is believed to be well until its checks say otherwise.",
+    doc: "A 2xx is well. A peer is believed to be well until its checks say otherwise. `Host` is the peer's address, or `tls.server_name`.",
     keys: &[
         key(
             "path",
