@@ -25,6 +25,12 @@ prometheus:
     cargo build --release --locked
     scripts/prometheus.sh
 
+# HTTP/2 to the letter, and slow clients
+hostile:
+    cargo build --release --locked
+    scripts/h2spec.sh
+    scripts/slowhttptest.sh
+
 # k6 on the hot path; keeps its summary in loadtest/results
 load:
     cargo build --release --locked

@@ -170,6 +170,7 @@ fn route(index: usize) -> RoutePlan {
             headers: Vec::new(),
             query: Vec::new(),
         },
+        allow_target: Default::default(),
         strip_prefix: None,
         rewrite: None,
         upstream: UpstreamId(0).into(),
@@ -197,6 +198,7 @@ fn plan(routes: usize) -> Plan {
             name: "127.0.0.1:8072".into(),
             address,
             tls: None,
+            proxy_protocol: Arc::from([]),
             trusted_proxies: Arc::new([]),
         }],
         admin: AdminPlan {

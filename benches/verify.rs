@@ -72,6 +72,7 @@ fn plan(keys: std::path::PathBuf, cache_bytes: u64) -> Plan {
                 cooldown: Duration::from_secs(1_000_000),
                 max_stale: Duration::from_secs(1_000_000),
                 timeout: second,
+                snapshot: None,
             },
             not_before: None,
             logout_clients: Vec::new(),

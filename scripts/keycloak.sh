@@ -4,6 +4,8 @@
 #   scripts/keycloak.sh fetch     get the distribution into target/keycloak, once
 #   scripts/keycloak.sh start     import the realm afresh, start, wait until ready
 #   scripts/keycloak.sh stop      stop what `start` started; nothing running is fine
+#   scripts/keycloak.sh kill      end it at once with SIGKILL, as a crash would
+#   scripts/keycloak.sh resume    start with the database as it was left, wait until ready
 #   scripts/keycloak.sh status    exit 0 if running, 3 if not
 #
 # KEYCLOAK_PORT             8180   tokens, keys, admin API
@@ -69,19 +71,34 @@ fail_with_log() {
 }
 
 start() {
-    local pid taken hostname=()
+    check
+    # Import skips a realm that exists, so the old database has to go.
+    rm -rf "$home/data/h2" "$home/data/import"
+    mkdir -p "$home/data/import"
+    cp "$root/deploy/keycloak/demo-realm.json" "$home/data/import/eazybank-realm.json"
+    launch
+}
+
+resume() {
+    check
+    [ -d "$home/data/h2" ] || die "no database in $home/data; run: scripts/keycloak.sh start"
+    launch
+}
+
+# Whether there is something to launch, and room for it.
+check() {
+    local pid taken
     [ -x "$home/bin/kc.sh" ] || die "no Keycloak in $home; run: scripts/keycloak.sh fetch"
     [ -n "${JAVA_HOME:-}" ] || command -v java >/dev/null || die "no java; run: scripts/keycloak.sh fetch"
     pid=$(running_pid) && die "already running as process $pid; run: scripts/keycloak.sh stop"
     for taken in "KEYCLOAK_PORT $port" "KEYCLOAK_MANAGEMENT_PORT $management_port"; do
         port_is_taken "${taken#* }" && die "port ${taken#* } is taken; choose another with ${taken% *}"
     done
+    return 0
+}
 
-    # Import skips a realm that exists, so the old database has to go.
-    rm -rf "$home/data/h2" "$home/data/import"
-    mkdir -p "$home/data/import"
-    cp "$root/deploy/keycloak/demo-realm.json" "$home/data/import/eazybank-realm.json"
-
+launch() {
+    local hostname=()
     # Without a fixed hostname the issuer follows the Host header of each request.
     [[ " ${KEYCLOAK_OPTS:-} " == *" --hostname="* ]] || hostname=("--hostname=http://127.0.0.1:$port")
 
@@ -119,6 +136,16 @@ stop() {
     rm -f "$pid_file"
 }
 
+# Not named `kill`, which would hide the command.
+kill_now() {
+    local pid
+    pid=$(running_pid) || die "not running"
+    kill -KILL -- "-$pid"
+    wait_until 5 group_is_gone "$pid" || die "process $pid does not end"
+    say "killed process $pid"
+    rm -f "$pid_file"
+}
+
 group_is_gone() { ! kill -0 -- "-$1" 2>/dev/null; }
 
 status() {
@@ -132,9 +159,10 @@ status() {
 }
 
 case ${1:-} in
-fetch | start | stop | status) "$1" ;;
+fetch | start | stop | resume | status) "$1" ;;
+kill) kill_now ;;
 *)
-    say "usage: scripts/keycloak.sh fetch|start|stop|status"
+    say "usage: scripts/keycloak.sh fetch|start|stop|kill|resume|status"
     exit 64
     ;;
 esac

@@ -80,13 +80,16 @@ start_demo() {
     say "the demo is ready on $gateway_url"
 }
 
-# Ends the demo as an operator would and wants exit 0 for it.
+# stop_well PID WHAT: ends it as an operator would and wants exit 0 for it.
+stop_well() {
+    kill -TERM "$1" 2>/dev/null || true
+    wait "$1" || die "the $2 ended with exit code $?"
+}
+
 stop_demo() {
     local pid=${demo_pid:-}
-    [ -n "$pid" ] || return 0
     demo_pid=
-    kill -TERM "$pid" 2>/dev/null || true
-    wait "$pid" || die "the demo ended with exit code $?"
+    [ -z "$pid" ] || stop_well "$pid" demo
 }
 
 # demo_token CLIENT SCOPE: an access token from the demo's issuer; its secrets follow the clients' names.
@@ -96,4 +99,36 @@ demo_token() {
         -d grant_type=client_credentials -d "client_id=$1" -d "client_secret=demo-only-${1#eazybank-}" \
         --data-urlencode "scope=$2") || die "no token for $1"
     sed -n 's/.*"access_token" *: *"\([^"]*\)".*/\1/p' <<<"$answer"
+}
+
+# make_certificate DIRECTORY: tls.crt and tls.key in it, for localhost and a few days.
+make_certificate() {
+    ensure openssl openssl
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3 -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$1/tls.key" -out "$1/tls.crt" 2>"$1/openssl.log" ||
+        die "openssl could not make a certificate, see $1/openssl.log"
+}
+
+# start_gateway BINARY CONFIG ADMIN_URL LOG: `portcullis run`, ready to serve. Sets gateway_pid. Call stop_gateway
+# afterwards, in any case.
+start_gateway() {
+    "$1" run --config "$2" </dev/null >"$4" 2>&1 &
+    gateway_pid=$!
+    local deadline=$((SECONDS + 30))
+    until curl -fsS --max-time 2 "$3/readyz" >/dev/null 2>&1; do
+        kill -0 "$gateway_pid" 2>/dev/null || { tail -n 20 "$4" >&2; die "the gateway ended at once, see above"; }
+        [ "$SECONDS" -lt "$deadline" ] || { tail -n 20 "$4" >&2; die "the gateway was not ready within 30 s, see above"; }
+        sleep 0.2
+    done
+}
+
+stop_gateway() {
+    local pid=${gateway_pid:-}
+    gateway_pid=
+    [ -z "$pid" ] || stop_well "$pid" gateway
+}
+
+# metric ADMIN_URL SERIES: the value of one series, 0 if there is none.
+metric() {
+    curl -fsS --max-time 5 "$1/metrics" | awk -v series="$2" '$1 == series { found = $2 } END { print found + 0 }'
 }

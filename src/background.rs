@@ -9,6 +9,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::{BackgroundService, GenBackgroundService};
 
 use crate::config::plan::IssuerId;
+use crate::edge::Tls;
 use crate::gateway::Gateway;
 use crate::upstream::{Peer, Pool};
 
@@ -19,14 +20,23 @@ const FIND_EVERY: Duration = Duration::from_secs(5);
 /// How soon after a look-up that brought nothing.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often the files of TLS listeners are looked at.
+const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(2);
+
 /// One Pingora background service for all of it: every service costs a runtime and a thread.
 pub struct Background {
     gateway: Arc<Gateway>,
+    /// Of each listener that has it.
+    tls: Vec<Option<Arc<Tls>>>,
 }
 
 impl Background {
-    pub fn service(gateway: Arc<Gateway>) -> GenBackgroundService<Self> {
-        GenBackgroundService::new("background".to_owned(), Arc::new(Background { gateway }))
+    pub fn service(
+        gateway: Arc<Gateway>,
+        tls: Vec<Option<Arc<Tls>>>,
+    ) -> GenBackgroundService<Self> {
+        let background = Background { gateway, tls };
+        GenBackgroundService::new("background".to_owned(), Arc::new(background))
     }
 }
 
@@ -60,6 +70,11 @@ impl BackgroundService for Background {
                 });
             }
         }
+        for (listener, tls) in self.tls.iter().enumerate() {
+            if let Some(tls) = tls {
+                tasks.spawn(keep_current(tls.clone(), listener, self.gateway.clone()));
+            }
+        }
         // Draining requests may still need a key: the tasks end with the runtime, not with the signal.
         let _ = shutdown.wait_for(|stopping| *stopping).await;
         while tasks.join_next().await.is_some() {}
@@ -84,6 +99,24 @@ async fn keep_found(pool: &Pool) {
             false => FIND_EVERY,
         };
         tokio::time::sleep(again).await;
+    }
+}
+
+/// A mounted secret changes by a link that is put in place of another, so nothing but the contents tells.
+async fn keep_current(tls: Arc<Tls>, listener: usize, gateway: Arc<Gateway>) {
+    let name = &gateway.plan.listeners[listener].name;
+    loop {
+        tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
+        let tls = tls.clone();
+        // A file system may hang.
+        let Ok(Some(outcome)) = tokio::task::spawn_blocking(move || tls.refresh()).await else {
+            continue;
+        };
+        gateway.metrics.tls_reloaded(listener, outcome.is_ok());
+        match outcome {
+            Ok(()) => log::info!("listener {name} has a new certificate"),
+            Err(why) => log::error!("listener {name} keeps its old certificate: {why}"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The only place that reads the time of day, so that every test of expiry can move it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall clock for what tokens say (`exp`, `nbf`), monotonic clock for our own intervals.
@@ -11,7 +11,15 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System { started: Instant },
-    Manual(Arc<AtomicU64>),
+    Manual(Arc<Hands>),
+}
+
+/// Milliseconds.
+#[derive(Debug)]
+struct Hands {
+    monotonic: AtomicU64,
+    /// What the wall clock is ahead of it.
+    ahead: AtomicI64,
 }
 
 impl Clock {
@@ -23,7 +31,10 @@ impl Clock {
 
     /// A clock that stands still until [`Clock::advance`]; starts at `unix` seconds.
     pub fn manual(unix: u64) -> Self {
-        Clock(Source::Manual(Arc::new(AtomicU64::new(unix * 1000))))
+        Clock(Source::Manual(Arc::new(Hands {
+            monotonic: AtomicU64::new(unix * 1000),
+            ahead: AtomicI64::new(0),
+        })))
     }
 
     /// Seconds since the Unix epoch.
@@ -43,7 +54,11 @@ impl Clock {
                 .map_or(0, |since| {
                     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
                 }),
-            Source::Manual(millis) => millis.load(Ordering::Relaxed),
+            Source::Manual(hands) => {
+                let ahead = hands.ahead.load(Ordering::Relaxed);
+                let monotonic = hands.monotonic.load(Ordering::Relaxed);
+                monotonic.saturating_add_signed(ahead)
+            }
         }
     }
 
@@ -51,15 +66,22 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         match &self.0 {
             Source::System { started } => started.elapsed(),
-            Source::Manual(millis) => Duration::from_millis(millis.load(Ordering::Relaxed)),
+            Source::Manual(hands) => Duration::from_millis(hands.monotonic.load(Ordering::Relaxed)),
         }
     }
 
-    /// Moves a manual clock. A system clock moves by itself and ignores this.
+    /// Lets time pass on a manual clock. A system clock moves by itself and ignores this.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(millis) = &self.0 {
+        if let Source::Manual(hands) = &self.0 {
             let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-            millis.fetch_add(by, Ordering::Relaxed);
+            hands.monotonic.fetch_add(by, Ordering::Relaxed);
+        }
+    }
+
+    /// Sets the time of day of a manual clock forward or back, as an administrator does: no interval notices.
+    pub fn step(&self, seconds: i64) {
+        if let Source::Manual(hands) = &self.0 {
+            hands.ahead.fetch_add(seconds * 1000, Ordering::Relaxed);
         }
     }
 }

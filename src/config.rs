@@ -6,6 +6,7 @@
 pub mod diagnostic;
 pub mod environment;
 pub mod plan;
+pub mod private_key;
 pub mod reference;
 pub mod secret;
 

@@ -5,9 +5,16 @@
 //! connections, and every byte of it through `GuardStream`, which bounds the head in time and size.
 
 mod body_rate;
+mod chunks;
 mod connections;
+mod frames;
+mod head;
+mod http2;
 mod line;
+mod opening;
+pub mod proxy_header;
 mod stream;
+mod tls;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -21,8 +28,11 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 
 pub use body_rate::{BodyRate, TooSlow};
+pub use chunks::DoubtfulChunks;
 pub use connections::{Connections, Ticket};
+pub use opening::Front;
 use stream::{GuardStream, Rules};
+pub use tls::{ClientCertificate, Tls};
 
 use crate::config::plan::Limits;
 use crate::observe::metrics::Metrics;
@@ -32,6 +42,7 @@ pub struct GuardApp<A> {
     guarded: Arc<Guarded<A>>,
     /// Index into [`crate::config::plan::Plan::listeners`]; `None` is the admin listener, which has no gauge.
     listener: Option<usize>,
+    front: Front,
     connections: Arc<Connections>,
     rules: Arc<Rules>,
 }
@@ -41,22 +52,25 @@ impl<A> GuardApp<A> {
     pub fn new(
         app: Arc<A>,
         listener: usize,
+        front: Front,
         limits: &Limits,
         connections: Arc<Connections>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self::with(app, Some(listener), limits, connections, metrics)
+        Self::with(app, Some(listener), front, limits, connections, metrics)
     }
 
     /// For the admin listener. It counts its connections by itself: no flood of callers may keep out the probe that
     /// asks whether we live.
     pub fn for_admin(app: Arc<A>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        Self::with(app, None, limits, Connections::new(limits), metrics)
+        let front = Front::default();
+        Self::with(app, None, front, limits, Connections::new(limits), metrics)
     }
 
     fn with(
         app: Arc<A>,
         listener: Option<usize>,
+        front: Front,
         limits: &Limits,
         connections: Arc<Connections>,
         metrics: Arc<Metrics>,
@@ -64,6 +78,7 @@ impl<A> GuardApp<A> {
         GuardApp {
             guarded: Arc::new(Guarded { app }),
             listener,
+            front,
             connections,
             rules: Arc::new(Rules {
                 head_timeout: limits.header_timeout,
@@ -81,21 +96,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let peer = peer_of(&stream);
-        let metrics = &self.rules.metrics;
-        let Some(_ticket) = self.connections.admit(peer.map(|peer| peer.ip())) else {
-            metrics.connection_refused();
-            log::warn!(
-                "closed a connection from {} at once: too many are open",
-                Peer(peer)
-            );
-            return None;
-        };
-        let _open = self
-            .listener
-            .map(|listener| Open::new(metrics.clone(), listener));
+        let arrived = self.arrive(stream).await?;
+        let (stream, peer) = (arrived.stream, arrived.peer);
         let h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let stream = GuardStream::new(stream, h2, peer, self.rules.clone());
+        if h2 {
+            let app = &self.guarded.app;
+            let options = app.h2_options().map(http2::options);
+            // In a box, because HTTP/1 has no use for its room.
+            Box::pin(http2::serve(app, stream, &self.rules, options, shutdown)).await;
+            return None;
+        }
         self.guarded.process_new(Box::new(stream), shutdown).await
     }
 
@@ -145,11 +156,23 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Guarded<A> {
 }
 
 /// The head has become a request: what follows is its body and is no longer ours to bound. Must be the first thing in
-/// `early_request_filter` (for other applications: before they answer); while it has not been called, the guard takes every answer for Pingora's own.
+/// `early_request_filter` (for other applications: before they answer); while it has not been called, the guard takes
+/// every answer for Pingora's own.
 pub fn head_read(session: &ServerSession) {
     if let Some(guard) = guard_of(session) {
-        guard.disarm();
+        let headers = &session.req_header().headers;
+        guard.disarm(headers.contains_key(http::header::TRANSFER_ENCODING));
     }
+}
+
+/// Whether what came of the body can be read in more than one way; reading on fails with [`DoubtfulChunks`].
+pub fn body_is_doubtful(session: &ServerSession) -> bool {
+    guard_of(session).is_some_and(GuardStream::is_doubtful)
+}
+
+/// The certificate that the caller of this connection has shown, if its listener asks for one.
+pub fn certificate(session: &ServerSession) -> Option<&ClientCertificate> {
+    session.digest()?.ssl_digest.as_ref()?.extension.get()
 }
 
 /// `None` for HTTP/2, where no session owns the connection.

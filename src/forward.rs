@@ -115,6 +115,9 @@ pub fn response(
 pub fn source(headers: &http::HeaderMap, caller: Caller<'_>) -> Option<IpAddr> {
     let mut source = caller.address?;
     let trusted = |address: &IpAddr| caller.trusted.iter().any(|net| net.contains(address));
+    if !trusted(&source) {
+        return Some(source);
+    }
     let chain = headers.get_all(&X_FORWARDED_FOR).iter();
     let chain: Vec<&str> = chain
         .filter_map(|value| value.to_str().ok())
@@ -234,7 +237,7 @@ fn matched(route: &RoutePlan, target: &Target, origin_form: bool) -> pingora::Re
 }
 
 /// Takes off as many segments as the prefix has, if they are the prefix in any spelling.
-fn without_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+pub fn without_prefix<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let (end, _) = path
         .match_indices('/')
         .chain([(path.len(), "")])

@@ -201,7 +201,7 @@ impl ProxyHttp for Listener {
         error: &Error,
         life: &mut Box<Life>,
     ) -> FailToProxy {
-        let rejection = life.failed(error);
+        let rejection = life.failed(error, session.is_body_done());
         let status = rejection.map_or(0, |rejection| rejection.answer().status);
         if let Some(rejection) = rejection
             && session.response_written().is_none()

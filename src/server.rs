@@ -6,14 +6,12 @@
 pub mod drain;
 mod prebound;
 mod stop;
-mod tls;
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use pingora::listeners::ListenerConfig;
-use pingora::listeners::tls::TlsSettings;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
@@ -24,7 +22,7 @@ pub use stop::{Signals, StopHandle};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::config::plan::Plan;
-use crate::edge::{Connections, GuardApp};
+use crate::edge::{Connections, Front, GuardApp, Tls};
 use crate::forward::Stripper;
 use crate::gateway::{Gateway, Listener};
 use crate::limit::Limiters;
@@ -60,7 +58,7 @@ pub enum StartError {
 /// A gateway whose sockets are bound and whose certificates are read.
 pub struct Bound {
     gateway: Arc<Gateway>,
-    sockets: Vec<(TcpListener, SocketAddr, Option<TlsSettings>)>,
+    sockets: Vec<(TcpListener, SocketAddr, Option<Arc<Tls>>)>,
     admin: (TcpListener, SocketAddr),
     alone: bool,
 }
@@ -110,7 +108,7 @@ pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError>
         let tls = listener
             .tls
             .as_ref()
-            .map(tls::settings)
+            .map(Tls::open)
             .transpose()
             .map_err(StartError::Tls)?;
         let (socket, address) = listen(listener.address, || format!("listeners[{index}].address"))?;
@@ -211,21 +209,25 @@ impl Bound {
         let mut server = Server::new_with_opt_and_conf(None, conf);
         let conf = server.configuration.clone();
         let connections = Connections::new(&plan.limits);
+        let tls = self.sockets.iter().map(|(_, _, tls)| tls.clone());
+        let background = Background::service(gateway.clone(), tls.collect());
         for (index, (socket, address, tls)) in self.sockets.into_iter().enumerate() {
             let app = GuardApp::new(
                 Arc::new(proxy(&conf, &gateway, index)),
                 index,
+                Front {
+                    tls,
+                    proxies: plan.listeners[index].proxy_protocol.clone(),
+                },
                 &plan.limits,
                 connections.clone(),
                 gateway.metrics.clone(),
             );
             let mut service = Service::new(format!("gateway {address}"), app);
-            let mut endpoint = ListenerConfig::tcp(address.to_string())
+            // Plain for TLS too: the edge does the handshake, see there.
+            let endpoint = ListenerConfig::tcp(address.to_string())
                 // Pingora's own 64 KiB for each idle connection is most of a quiet gateway's memory.
                 .l4_buffer(L4BufferSettings::new(8 * 1024, 1460));
-            if let Some(tls) = tls {
-                endpoint = endpoint.tls(tls);
-            }
             service.add_listener(endpoint);
             server.add_service(Prebound::new(service, address, socket));
         }
@@ -237,7 +239,7 @@ impl Bound {
         admin.add_tcp(&address.to_string());
         // Readiness must be heard failing while the rest drains.
         server.add_service(Prebound::new(admin, address, socket).until_the_end());
-        server.add_service(Background::service(gateway.clone()));
+        server.add_service(background);
         stop::run(server, signals, &gateway)
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
             name: "127.0.0.1:8072".into(),
             address: ([127, 0, 0, 1], 8072).into(),
             tls: None,
+            proxy_protocol: Arc::from([]),
             trusted_proxies: Arc::new([]),
         }],
         admin: AdminPlan {
@@ -84,6 +85,7 @@ pub(crate) fn issuer(name: &str) -> IssuerPlan {
             cooldown: Duration::from_secs(10),
             max_stale: Duration::from_secs(86_400),
             timeout: Duration::from_secs(5),
+            snapshot: None,
         },
         not_before: None,
         logout_clients: Vec::new(),
@@ -134,6 +136,7 @@ pub(crate) fn route(path: &str) -> RoutePlan {
     RoutePlan {
         name: path.into(),
         matcher: at(path),
+        allow_target: crate::config::plan::TargetForms::default(),
         strip_prefix: None,
         rewrite: None,
         upstream: UpstreamId(0).into(),

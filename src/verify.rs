@@ -4,6 +4,7 @@
 //! and only what could be accepted costs a key look-up, then a signature (RFC 7515 section 5.2, RFC 7519 section 7.2,
 //! RFC 8725). Refusing on unproved data is safe; nothing is accepted before the signature held.
 
+mod binding;
 mod cache;
 mod claims;
 mod crypto;
@@ -33,6 +34,7 @@ pub use crypto::install as install_crypto;
 pub use fault::{Fault, Refusal, Unjudged};
 pub use inbox::{Flaw, Unheard};
 pub use jwk::HeldKey;
+pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
 pub use verdict::{Source, Verdict, Wanted};
@@ -44,7 +46,7 @@ use crate::observe::metrics::Metrics;
 
 use self::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
 use self::claims::Claims;
-use self::crypto::RingVerifier;
+use self::crypto::VerifyingKey;
 use self::fetch::KeySource;
 use self::grants::{Forwarded, Granted};
 use self::inbox::Inbox;
@@ -143,7 +145,7 @@ impl Verifier {
             return Verdict {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
-                outcome: self.unrevoked(&proved),
+                outcome: self.usable(&proved, wanted),
             };
         }
         let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
@@ -154,12 +156,15 @@ impl Verifier {
         Verdict {
             issuer,
             source,
-            outcome: outcome.and_then(|proved| self.unrevoked(&proved)),
+            outcome: outcome.and_then(|proved| self.usable(&proved, wanted)),
         }
     }
 
-    /// The last look at every proof, however it was had.
-    fn unrevoked(&self, proved: &Proved) -> Result<Principal, Fault> {
+    /// The last look at every proof, however it was had: a kept one is no proof of who shows the token now.
+    fn usable(&self, proved: &Proved, wanted: Wanted<'_>) -> Result<Principal, Fault> {
+        if !proved.may_be_used_by(wanted.certificate) {
+            return Err(Refusal::SenderConstrained.into());
+        }
         match proved.is_clear(&self.revocations) {
             true => Ok(proved.principal.clone()),
             false => Err(Refusal::Revoked.into()),
@@ -172,10 +177,7 @@ impl Verifier {
             Proof::Introspect => return None,
             Proof::Fresh(age) => Some(age),
             Proof::Local => {
-                let now = Now {
-                    unix: self.clock.unix(),
-                    monotonic: self.clock.monotonic(),
-                };
+                let now = Now::of(&self.clock);
                 let keys = |proved: &Proved| &*self.issuers[proved.principal.grants.issuer.0].keys;
                 let kept = self.proofs.get(hash, self.proofs.max_age(), now, keys);
                 if kept.is_some() {
@@ -230,7 +232,10 @@ impl Verifier {
         let locally = self.prove_locally(issuer, &token, claims, wanted).await;
         let signed_by = match locally {
             Ok(Local::Proved(key)) => {
-                let proved = Arc::new(self.proved(issuer, claims, key));
+                let proved = match self.proved(issuer, claims, key) {
+                    Ok(proved) => Arc::new(proved),
+                    Err(refusal) => return (Source::Local, Err(refusal.into())),
+                };
                 self.proofs.put(hash, proved.clone());
                 return (Source::Local, Ok(proved));
             }
@@ -255,9 +260,14 @@ impl Verifier {
         if self.revocations.revoked(&facts) {
             return (Source::Local, Err(Refusal::Revoked.into()));
         }
+        let bound_to = match claims.binding() {
+            Ok(bound_to) => bound_to,
+            Err(refusal) => return (Source::Local, Err(refusal.into())),
+        };
         let question = Question {
             hash,
             token: raw.expose().into(),
+            bound_to,
             marked: token.header.marks_access_token(),
             expires: claims.expires(),
             named: Named {
@@ -320,16 +330,14 @@ impl Verifier {
         &self,
         issuer: &Trusted,
         claims: &Claims<'_>,
-        signed_by: Arc<RingVerifier>,
-    ) -> Proved {
-        let leeway = issuer.plan.leeway.as_secs();
-        let times = Times {
-            born_at: claims.begins().saturating_sub(leeway),
-            dead_at: claims.expires().unwrap_or_default().saturating_add(leeway),
-            proved_at: self.clock.monotonic(),
-        };
+        signed_by: Arc<VerifyingKey>,
+    ) -> Result<Proved, Refusal> {
+        let expires = claims.expires().unwrap_or_default();
+        let now = Now::of(&self.clock);
+        let times = Times::new(claims.begins(), expires, issuer.plan.leeway, now);
         let principal = issuer.granted.principal(claims);
-        Proved::new(principal, Some(signed_by), Named::of(claims), times)
+        let proved = Proved::new(principal, Some(signed_by), Named::of(claims), times);
+        Ok(proved.bound_to(claims.binding()?))
     }
 
     /// A token that says nothing goes to the route's one issuer that is asked about such.
@@ -350,6 +358,7 @@ impl Verifier {
         let question = Question {
             hash,
             token: token.expose().into(),
+            bound_to: None,
             marked: false,
             expires: None,
             named: Named::default(),
@@ -361,9 +370,9 @@ impl Verifier {
 
 /// What came of everything that can be said without asking.
 enum Local {
-    Proved(Arc<RingVerifier>),
+    Proved(Arc<VerifyingKey>),
     /// The key that the signature held for, if one was found.
-    Ask(Option<Arc<RingVerifier>>),
+    Ask(Option<Arc<VerifyingKey>>),
 }
 
 async fn ask(

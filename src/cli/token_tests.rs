@@ -25,6 +25,7 @@ fn issuer_plan(name: &str, issuer: &str, keys_from: KeysFrom) -> IssuerPlan {
             cooldown: TIMEOUT,
             max_stale: TIMEOUT,
             timeout: TIMEOUT,
+            snapshot: None,
         },
         not_before: None,
         logout_clients: Vec::new(),

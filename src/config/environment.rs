@@ -12,6 +12,11 @@ pub trait Environment {
 
     /// The whole of a text file: a secret, or something that must be readable before we start.
     fn read(&self, path: &Path) -> io::Result<String>;
+
+    /// Whether files can stand here.
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
 }
 
 /// The process's own environment and file system.

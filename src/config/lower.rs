@@ -47,6 +47,8 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
     let listeners = process::listeners(&file, &admin, context);
     let limits = process::limits(&file.block("limits"), context);
     let issuers = issuer::issuers(&file, context);
+    let revocations = process::revocations(&file.block("revocations"));
+    issuer::forgotten(&file, &issuers, &revocations, context);
     let upstreams = upstream::upstreams(&file, context);
     let routes = route::routes(&file, &limits, &issuer_names, &upstream_names, context);
     introspection::routes(&file, &routes, &issuers, context);
@@ -58,7 +60,7 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
         limits,
         issuers,
         token_cache: process::token_cache(&file.block("token_cache")),
-        revocations: process::revocations(&file.block("revocations")),
+        revocations,
         upstreams,
         routes,
         access_log: file.block("access_log").flag("enabled"),
@@ -156,6 +158,31 @@ impl Context<'_> {
                 fault.hint("write a path that this user may read, or check with `--offline`"),
             );
         }
+    }
+
+    /// A file that we will make: its directory must be there unless we are offline.
+    pub(super) fn writable(&mut self, spot: &Spot<'_>, path: &Path) {
+        if self.mode == Mode::Offline {
+            return;
+        }
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let fault = if self.env.is_directory(path) {
+            Fault::unreadable(format!("{} is a directory", spot.node.shown()))
+                .hint("write the path of a file in it")
+        } else if !self.env.is_directory(directory) {
+            Fault::unreadable(format!(
+                "{} has no directory: `{}` does not exist",
+                spot.node.shown(),
+                redact(&directory.to_string_lossy())
+            ))
+            .hint("make it, writable for this user, or check with `--offline`")
+        } else {
+            return;
+        };
+        self.problem(spot, fault);
     }
 
     /// A secret under a key, resolved. One that cannot be resolved is reported unless we are offline.

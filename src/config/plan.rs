@@ -3,6 +3,7 @@
 //! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
 //! not be empty is not.
 
+mod forms;
 mod rewrite;
 mod upstream;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
     Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
@@ -64,14 +66,18 @@ pub struct ListenerPlan {
     pub name: Arc<str>,
     pub address: SocketAddr,
     pub tls: Option<ListenerTls>,
+    /// Whose connections begin with a PROXY header.
+    pub proxy_protocol: Arc<[IpNet]>,
     /// Whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListenerTls {
     pub certificate: PathBuf,
     pub private_key: PathBuf,
+    /// Callers have to show a certificate that one of these authorities has signed.
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -160,6 +166,8 @@ pub struct KeysPlan {
     pub cooldown: Duration,
     pub max_stale: Duration,
     pub timeout: Duration,
+    /// Where the last good keys survive a restart.
+    pub snapshot: Option<PathBuf>,
 }
 
 /// How an issuer's not-before is followed.
@@ -189,7 +197,6 @@ pub struct TokenCachePlan {
 pub struct IntrospectionPlan {
     pub endpoint: EndpointFrom,
     pub client_id: String,
-    pub client_secret: Secret,
     pub auth: ClientAuth,
     pub when: AskWhen,
     pub timeout: Duration,
@@ -208,11 +215,19 @@ pub enum EndpointFrom {
     Discovery(String),
 }
 
-/// RFC 6749 section 2.3.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the gateway proves itself to an issuer that it asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientAuth {
-    Basic,
-    Post,
+    /// RFC 6749 section 2.3.1: a secret in `Authorization`.
+    Basic(Secret),
+    /// The same in the form.
+    Post(Secret),
+    /// RFC 7523 section 2.2: an assertion that is signed with a key.
+    PrivateKey {
+        pem: Secret,
+        /// What the assertion's header calls the key, if the issuer wants to know.
+        kid: Option<String>,
+    },
 }
 
 /// What makes the gateway ask where a route did not.
@@ -239,6 +254,8 @@ pub enum Proof {
 pub struct RoutePlan {
     pub name: Arc<str>,
     pub matcher: MatchPlan,
+    /// What is otherwise refused.
+    pub allow_target: TargetForms,
     /// A prefix of `matcher.path` on a segment boundary.
     pub strip_prefix: Option<String>,
     /// Not together with `strip_prefix`.

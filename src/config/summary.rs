@@ -14,11 +14,24 @@ pub fn summary(plan: &Plan) -> String {
 
 fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
     for listener in &plan.listeners {
-        let speaks = match listener.tls {
+        let speaks = match &listener.tls {
+            Some(tls) if tls.client_ca.is_some() => {
+                "TLS with client certificates, HTTP/1.1 and HTTP/2"
+            }
             Some(_) => "TLS, HTTP/1.1 and HTTP/2",
             None => "plain HTTP/1.1",
         };
-        writeln!(out, "listener {}: {speaks}", listener.name)?;
+        let proxies: Vec<String> = listener
+            .proxy_protocol
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let opening = if proxies.is_empty() {
+            String::new()
+        } else {
+            format!(", after a PROXY header from {}", proxies.join(", "))
+        };
+        writeln!(out, "listener {}: {speaks}{opening}", listener.name)?;
     }
     let guarded = match plan.admin.token {
         Some(_) => "with a token",

@@ -9,7 +9,7 @@ use crate::config::plan::KeysFrom;
 #[derive(Default)]
 struct Pretend {
     vars: BTreeMap<&'static str, &'static str>,
-    files: BTreeMap<&'static str, &'static str>,
+    files: BTreeMap<&'static str, String>,
 }
 
 impl Environment for Pretend {
@@ -19,8 +19,13 @@ impl Environment for Pretend {
 
     fn read(&self, path: &Path) -> io::Result<String> {
         let text = path.to_str().and_then(|path| self.files.get(path));
-        text.map(|text| (*text).to_owned())
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        text.cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        ["/var/lib/portcullis", "/etc/portcullis", "."]
+            .map(Path::new)
+            .contains(&path)
     }
 }
 
@@ -35,15 +40,27 @@ fn pretend() -> Pretend {
             ("PORTCULLIS_DEMO_ADMIN_TOKEN", "canary-demo"),
             ("PORTCULLIS_DEMO_GATEWAY_SECRET", "canary-demo"),
         ]),
-        files: BTreeMap::from([
-            ("/run/secrets/admin", "canary-from-file\n"),
-            ("/run/secrets/empty", "\n"),
-            ("/etc/portcullis/tls.crt", "certificate"),
-            ("/etc/portcullis/tls.key", "canary-key"),
-            ("/etc/portcullis/ca.pem", "certificate"),
-            ("/etc/portcullis/jwks.json", "{\"keys\":[]}"),
-        ]),
+        files: [
+            ("/run/secrets/admin", "canary-from-file\n".to_owned()),
+            ("/run/secrets/empty", "\n".to_owned()),
+            ("/run/secrets/gateway.pem", key()),
+            (
+                "/run/secrets/old.pem",
+                key().replace(" PRIVATE", " RSA PRIVATE"),
+            ),
+            ("/etc/portcullis/tls.crt", "certificate".to_owned()),
+            ("/etc/portcullis/tls.key", "canary-key".to_owned()),
+            ("/etc/portcullis/ca.pem", "certificate".to_owned()),
+            ("/etc/portcullis/jwks.json", "{\"keys\":[]}".to_owned()),
+        ]
+        .into(),
     }
+}
+
+/// Made when it is needed, as every key here.
+fn key() -> String {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    key.serialize_pem()
 }
 
 fn root() -> PathBuf {

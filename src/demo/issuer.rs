@@ -2,6 +2,7 @@
 //!
 //! [`Issuer`] is also the handle by which tests, benches and load tests mint tokens, rotate keys and break things.
 
+mod assertion;
 mod endpoint;
 mod fault;
 mod introspect;
@@ -20,7 +21,7 @@ use serde_json::{Map, Value};
 pub use self::endpoint::Endpoint;
 pub use self::fault::Fault;
 use self::state::State;
-use super::keys::{KeySource, KeyState};
+use super::keys::{Key, KeySource, KeyState};
 use super::mint::{ClaimsEdit, Signer, Signing};
 use super::serving::{Serving, bind_loopback};
 use crate::clock::Clock;
@@ -182,6 +183,11 @@ impl Issuer {
         self.state.keys_mut().rotate(algorithm)
     }
 
+    /// Set up anew: the keys for `algorithm` are others, under the same ids.
+    pub fn set_up_anew(&self, algorithm: &str) -> io::Result<()> {
+        self.state.keys_mut().renew(algorithm)
+    }
+
     /// Takes a key out of the key set and its tokens out of service. False if there is no such key.
     pub fn disable(&self, kid: &str) -> bool {
         self.set_key_state(kid, KeyState::Disabled)
@@ -204,6 +210,17 @@ impl Issuer {
         } else {
             disabled.insert(client.to_owned());
         }
+    }
+
+    /// From now on this client proves itself with assertions signed by a new key (`private_key_jwt`) and no more with
+    /// its secret. Returns the key's private half as PEM.
+    pub fn give_key(&self, client: &str, algorithm: &str) -> io::Result<String> {
+        // Places of the shared pool that no realm reaches.
+        const BEYOND: usize = 72;
+        let mut keys = state::lock(&self.state.client_keys);
+        let (key, pem) = Key::with_pem(algorithm, KeySource::Shared, BEYOND + keys.len())?;
+        keys.insert(client.to_owned(), key);
+        Ok(pem)
     }
 
     /// Down: connections are cut and the port refuses new ones. Up again: the same port, the same keys.

@@ -134,6 +134,18 @@ impl KeyRing {
         Ok(kid)
     }
 
+    /// Other keys under the names of those for `algorithm`: what an issuer has that is set up anew from its export.
+    pub(super) fn renew(&mut self, algorithm: &str) -> io::Result<()> {
+        for held in &mut self.keys {
+            if held.key.algorithm() == algorithm {
+                let new = Key::generate(algorithm, self.source, self.rsa_taken)?;
+                self.rsa_taken += usize::from(material::is_rsa(algorithm));
+                held.key = Arc::new(new.named(held.key.kid()));
+            }
+        }
+        Ok(())
+    }
+
     /// False if there is no such key.
     pub(super) fn set_state(&mut self, kid: &str, state: KeyState) -> bool {
         let found = self.keys.iter_mut().find(|k| k.key.kid() == kid);

@@ -44,19 +44,8 @@ impl Connections {
             connections: self.clone(),
             source: None,
         };
-        if let Some(source) = peer.map(Source::from) {
-            let mut shard = self
-                .shard(&source)
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let count = shard.entry(source).or_insert(0);
-            if *count >= self.cap_per_source {
-                return None;
-            }
-            *count += 1;
-            ticket.source = Some(source);
-        }
-        Some(ticket)
+        let within = peer.is_none_or(|peer| ticket.charge(peer));
+        within.then_some(ticket)
     }
 
     pub fn open(&self) -> usize {
@@ -72,6 +61,25 @@ impl Connections {
 pub struct Ticket {
     connections: Arc<Connections>,
     source: Option<Source>,
+}
+
+impl Ticket {
+    /// Counts it against a source too, once that is known; `false` over the source's cap.
+    pub fn charge(&mut self, peer: IpAddr) -> bool {
+        if self.source.is_some() {
+            return true;
+        }
+        let source = Source::from(peer);
+        let shard = self.connections.shard(&source);
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = shard.entry(source).or_insert(0);
+        if *count >= self.connections.cap_per_source {
+            return false;
+        }
+        *count += 1;
+        self.source = Some(source);
+        true
+    }
 }
 
 impl Drop for Ticket {

@@ -1,13 +1,15 @@
 //! A connection's bytes, bounded while they are a request's head.
 
 mod answer;
+mod body;
 mod delegate;
+mod http2;
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,10 +18,13 @@ use pingora::protocols::{Shutdown, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use self::body::Body;
+use self::http2::Http2;
 use super::Peer;
-use super::line::RequestLine;
+use super::head::{Head, Odd};
 use crate::observe::metrics::Metrics;
 use crate::reject::Rejection;
+use crate::request::RequestId;
 
 /// The request has been read: everything passes. Must be the cheapest to see.
 const OPEN: u8 = 0;
@@ -58,19 +63,37 @@ pub(super) struct Rules {
     pub(super) metrics: Arc<Metrics>,
 }
 
+impl Rules {
+    /// Counts and logs a request that was refused before any hook saw it, without its bytes.
+    pub(super) fn refused(
+        &self,
+        rejection: Rejection,
+        peer: Option<SocketAddr>,
+        request_id: &RequestId,
+    ) {
+        let status = rejection.answer().status;
+        self.metrics.head_refused(rejection);
+        if rejection == Rejection::MalformedRequest {
+            self.metrics.unparsed();
+        }
+        log::warn!(
+            "refused the head of a request from {}: {status} {}, request_id {}",
+            Peer(peer),
+            rejection.label(),
+            request_id.as_str(),
+        );
+    }
+}
+
 /// See the module above.
 pub(super) struct GuardStream {
     inner: Stream,
     /// Atomic only because the hooks reach it through a shared reference; nothing races.
     phase: AtomicU8,
-    h2: bool,
+    h2: Option<Box<Http2>>,
     /// Bytes of the current head.
     seen: usize,
-    /// Whether one of them was more than an empty line (RFC 9112 section 2.2 has those ignored before a request).
-    begun: bool,
-    line: RequestLine,
-    /// Line ends of the current head.
-    lines: usize,
+    head: Head,
     /// Bytes that the parser has had to look at for the current head.
     parsed: usize,
     /// Made when first needed and used again for every later head of the connection.
@@ -81,6 +104,8 @@ pub(super) struct GuardStream {
     unflushed: bool,
     answer: Vec<u8>,
     answer_sent: usize,
+    /// Locked only by the hooks, which reach it through a shared reference too.
+    body: Mutex<Body>,
     peer: Option<SocketAddr>,
     rules: Arc<Rules>,
 }
@@ -95,11 +120,9 @@ impl GuardStream {
         GuardStream {
             inner,
             phase: AtomicU8::new(if h2 { H2_OPENING } else { FIRST }),
-            h2,
+            h2: h2.then(|| Box::new(Http2::new())),
             seen: 0,
-            begun: false,
-            line: RequestLine::default(),
-            lines: 0,
+            head: Head::default(),
             parsed: 0,
             timer: None,
             timing: false,
@@ -107,6 +130,7 @@ impl GuardStream {
             unflushed: false,
             answer: Vec::new(),
             answer_sent: 0,
+            body: Mutex::default(),
             peer,
             rules,
         }
@@ -119,11 +143,28 @@ impl GuardStream {
         }
     }
 
-    /// The request's head is complete.
-    pub(super) fn disarm(&self) {
+    /// The request's head is complete, and a body in chunks follows or not.
+    pub(super) fn disarm(&self, chunked: bool) {
         if matches!(self.phase.load(Ordering::Relaxed), FIRST | NEXT | HEAD) {
             self.phase.store(OPEN, Ordering::Relaxed);
         }
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.begin(chunked);
+    }
+
+    /// Whether the body so far can be read in more than one way.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.doubtful
+    }
+
+    /// Whether the caller has asked for anything.
+    fn begun(&self) -> bool {
+        self.head.begun() || self.h2.is_some() && self.seen > 0
+    }
+
+    fn body(&mut self) -> &mut Body {
+        self.body.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn phase(&mut self) -> u8 {
@@ -139,9 +180,9 @@ impl GuardStream {
         match self.phase() {
             NEXT => {
                 self.set_phase(HEAD);
-                (self.seen, self.lines, self.parsed) = (0, 0, 0);
-                (self.begun, self.timing) = (false, false);
-                self.line = RequestLine::default();
+                (self.seen, self.parsed, self.timing) = (0, 0, false);
+                self.head = Head::default();
+                *self.body() = Body::default();
             }
             ANSWERING | ANSWERED => {
                 ready!(self.poll_answer(cx))?;
@@ -149,7 +190,7 @@ impl GuardStream {
             }
             _ => {}
         }
-        if !self.h2 && self.seen >= self.rules.head_bytes {
+        if self.h2.is_none() && self.seen >= self.rules.head_bytes {
             // The parser asks for more, so the head goes on beyond the cap.
             return self.refuse(cx, Rejection::HeaderTooLarge);
         }
@@ -161,18 +202,23 @@ impl GuardStream {
                     return Poll::Ready(Ok(()));
                 }
                 self.seen += bytes.len();
-                self.begun = self.begun || bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'));
-                if self.h2 {
+                if self.h2.is_some() {
                     if self.seen >= H2_OPENING_BYTES {
                         self.set_phase(OPEN);
                     }
                     return Poll::Ready(Ok(()));
                 }
-                let line_is_plain = self.line.feed(bytes);
-                self.lines += memchr::memchr_iter(b'\n', bytes).count();
                 self.parsed += self.seen;
-                if !line_is_plain {
-                    return self.refuse(cx, Rejection::AmbiguousTarget);
+                match self.head.feed(bytes) {
+                    Ok(of_the_head) if of_the_head < bytes.len() => {
+                        let behind = &bytes[of_the_head..];
+                        let body = self.body.get_mut();
+                        let body = body.unwrap_or_else(PoisonError::into_inner);
+                        body.behind.extend_from_slice(behind);
+                    }
+                    Ok(_) => {}
+                    Err(Odd::RequestLine) => return self.refuse(cx, Rejection::AmbiguousTarget),
+                    Err(Odd::LineEnd) => return self.refuse(cx, Rejection::AmbiguousFraming),
                 }
                 let cap = self.rules.head_bytes;
                 if self.parsed > cap.saturating_mul(REPARSE.max(cap / 1024)) {
@@ -181,7 +227,7 @@ impl GuardStream {
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
-                let started = self.phase() != HEAD || self.begun;
+                let started = self.phase() != HEAD || self.begun();
                 if started && self.poll_deadline(cx, self.rules.head_timeout).is_ready() {
                     return self.expire(cx);
                 }
@@ -195,7 +241,7 @@ impl GuardStream {
     /// the parser's buffer, and bytes of a body behind it are not held against it.
     fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let left = self.rules.head_bytes.saturating_sub(self.seen);
-        if self.h2 || buf.remaining() <= left {
+        if self.h2.is_some() || buf.remaining() <= left {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
         }
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
@@ -220,7 +266,7 @@ impl GuardStream {
     }
 
     fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.h2 || !self.begun {
+        if self.h2.is_some() || !self.begun() {
             // HTTP/2 has no answer before its first frames, and who asked nothing is answered nothing: a client
             // that keeps a connection in reserve would take a 408 for the answer to its first request.
             return Poll::Ready(Err(closed()));
@@ -235,7 +281,7 @@ fn closed() -> io::Error {
 
 impl Drop for GuardStream {
     fn drop(&mut self) {
-        if self.begun && matches!(self.phase(), FIRST | HEAD | H2_OPENING) {
+        if self.begun() && matches!(self.phase(), FIRST | HEAD | H2_OPENING) {
             self.rules.metrics.unparsed();
             log::warn!(
                 "a connection from {} ended within the head of a request, after {} bytes",
@@ -253,12 +299,19 @@ impl AsyncRead for GuardStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buf.filled().len();
+        if this.h2.is_some() {
+            return this.poll_frames(cx, buf);
+        }
         if this.phase() != OPEN {
             return this.poll_head(cx, buf);
         }
         let read = Pin::new(&mut this.inner).poll_read(cx, buf);
         if this.unflushed && read.is_pending() {
             this.flush_idle(cx);
+        }
+        if let Err(doubtful) = this.body().feed(&buf.filled()[before..]) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, doubtful)));
         }
         read
     }
@@ -271,8 +324,13 @@ impl AsyncWrite for GuardStream {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.h2 || this.phase() == OPEN {
-            this.unflushed = !this.h2;
+        if this.h2.is_some() {
+            let sent = ready!(Pin::new(&mut this.inner).poll_write(cx, buf))?;
+            this.watch_outgoing(&buf[..sent]);
+            return Poll::Ready(Ok(sent));
+        }
+        if this.phase() == OPEN {
+            this.unflushed = true;
             return Pin::new(&mut this.inner).poll_write(cx, buf);
         }
         ready!(this.poll_replace(cx, buf))?;
@@ -285,8 +343,18 @@ impl AsyncWrite for GuardStream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.h2 || this.phase() == OPEN {
-            this.unflushed = !this.h2;
+        if this.h2.is_some() {
+            let sent = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, bufs))?;
+            let mut left = sent;
+            for buf in bufs {
+                let part = left.min(buf.len());
+                this.watch_outgoing(&buf[..part]);
+                left -= part;
+            }
+            return Poll::Ready(Ok(sent));
+        }
+        if this.phase() == OPEN {
+            this.unflushed = true;
             return Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
         }
         let first = bufs.iter().find(|buf| !buf.is_empty());
@@ -316,9 +384,7 @@ impl AsyncWrite for GuardStream {
             }
             ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
         }
-        if !this.h2 {
-            ready!(this.poll_linger(cx));
-        }
+        ready!(this.poll_linger(cx));
         Poll::Ready(Ok(()))
     }
 }

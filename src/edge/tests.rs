@@ -1,5 +1,6 @@
 //! The guard around a real `HttpProxy`, over in-memory connections and tokio's paused time.
 
+mod bare;
 mod http2;
 
 use std::time::Duration;
@@ -90,7 +91,14 @@ impl Edge {
         let metrics = Metrics::new(&plan).unwrap();
         let connections = Connections::new(&plan.limits);
         let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), Tiny));
-        let app = GuardApp::new(proxy, 0, &plan.limits, connections.clone(), metrics.clone());
+        let app = GuardApp::new(
+            proxy,
+            0,
+            Front::default(),
+            &plan.limits,
+            connections.clone(),
+            metrics.clone(),
+        );
         let (shutdown, watch) = watch::channel(false);
         Edge {
             app: Arc::new(app),

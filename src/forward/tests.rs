@@ -78,6 +78,7 @@ impl Way {
                 .raw_target
                 .split_once('?')
                 .map(|(_, query)| query.to_owned()),
+            forms: crate::config::plan::TargetForms::default(),
             sent_as: self.sent_as.map(str::to_owned),
         };
         let ids = (&RequestId::of(&head.headers), &Trace::of(&head.headers));

@@ -110,7 +110,7 @@ impl Life {
     pub(super) fn broke_off(
         &mut self,
         gateway: &Gateway,
-        session: &Session,
+        session: &mut Session,
         error: &mut Error,
         reused: bool,
     ) {
@@ -123,9 +123,14 @@ impl Life {
         let stale = reused && error.retry == RetryType::ReusedOnly;
         error.retry.decide_reuse(reused);
         error.set_retry(repeatable(session) && error.retry());
+        // A peer has nothing to answer while the caller has not sent its body, or slow callers could take peers out.
+        let unasked = *error.etype() == ErrorType::ReadTimedout && !session.is_body_done();
         if stale {
             self.tried.uncounted();
-        } else if *error.esource() == ErrorSource::Upstream && self.answered_at.is_none() {
+        } else if *error.esource() == ErrorSource::Upstream
+            && self.answered_at.is_none()
+            && !unasked
+        {
             if let Some((pool, peer)) = self.at(gateway) {
                 pool.failed(peer, gateway.clock.monotonic());
             }

@@ -3,17 +3,18 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{HeaderMap, Version, header};
+use http::{Version, header};
 use pingora_proxy::Session;
 
 use super::{Life, Listener};
 use crate::authorize;
-use crate::config::plan::{Access, Policy, RatePer, RoutePlan, Shares, UpstreamId};
+use crate::config::plan::{Access, Plan, Policy, RatePer, RouteId, RoutePlan, Shares, UpstreamId};
 use crate::credential;
+use crate::edge;
 use crate::forward;
 use crate::limit::{Caller, RetryAfter};
 use crate::reject::Rejection;
-use crate::request::{self, BodyLength};
+use crate::request::{self, BodyLength, Target};
 use crate::route::{Found, View};
 use crate::upstream::NoPeer;
 use crate::verify::Wanted;
@@ -34,13 +35,20 @@ pub(super) async fn judge(
 
     let head = session.req_header();
     let target = life.target.as_ref().ok_or(Rejection::Internal)?;
-    let found = gateway.routes.find(View {
-        host: &target.host,
-        path: &target.path,
-        query: target.query.as_deref(),
-        method: &head.method,
-        headers: &head.headers,
-    });
+    let find = |path: &str| {
+        gateway.routes.find(View {
+            host: &target.host,
+            path,
+            query: target.query.as_deref(),
+            method: &head.method,
+            headers: &head.headers,
+        })
+    };
+    let found = if target.forms.is_empty() {
+        find(&target.path)
+    } else {
+        Found::Route(allowed_in_every_reading(target, plan, find)?)
+    };
     let route_id = match found {
         Found::Route(id) => id,
         Found::Nothing => return Err(Rejection::NoRoute),
@@ -62,9 +70,7 @@ pub(super) async fn judge(
 
     let permit = match &route.access {
         Access::Public => authorize::public(&route.access).ok_or(Rejection::NoPermit)?,
-        Access::Token(policy) => {
-            prove(listener, &session.req_header().headers, policy, life).await?
-        }
+        Access::Token(policy) => prove(listener, session, policy, life).await?,
     };
     life.permit = Some(permit);
     within_quota(listener, session, route, life)?;
@@ -90,6 +96,34 @@ fn draw(shares: &Shares) -> UpstreamId {
     }
 }
 
+/// What a service might read out of such a path must not be a way around another route's demands.
+fn allowed_in_every_reading(
+    target: &Target,
+    plan: &Plan,
+    find: impl Fn(&str) -> Found,
+) -> Result<RouteId, Rejection> {
+    let readings = target.readings();
+    let mut routes = readings.iter().map(|path| match find(path) {
+        Found::Route(id) => Some(id),
+        Found::Nothing | Found::OtherMethod(_) => None,
+    });
+    let route = routes.next().flatten();
+    let id = route.ok_or(Rejection::AmbiguousTarget)?;
+    let strip = plan.route(id).strip_prefix.as_deref();
+    // `//` at the beginning is a host to some.
+    let begins_twice = |path: &String| {
+        let rest = strip.and_then(|prefix| forward::without_prefix(path, prefix));
+        rest.is_some_and(|rest| rest.starts_with("//"))
+    };
+    if !routes.all(|other| other == route)
+        || !plan.route(id).allow_target.has(target.forms)
+        || readings.iter().any(begins_twice)
+    {
+        return Err(Rejection::AmbiguousTarget);
+    }
+    Ok(id)
+}
+
 /// Target, host and framing: one reading or none.
 fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Rejection> {
     let head = session.req_header();
@@ -102,6 +136,7 @@ fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Reject
             .map(|http1| http1.get_headers_raw_bytes())
     };
     let raw = if head.version == Version::HTTP_2 {
+        request::http2_is_plain(&head.uri, &head.headers)?;
         head.uri
             .path_and_query()
             .map_or(&b""[..], |target| target.as_str().as_bytes())
@@ -110,16 +145,21 @@ fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Reject
         head.raw_path()
     };
     life.target = Some(request::inspect(raw, authority, &head.headers)?);
-    request::body_length(head.version, &head.headers, raw_head)
+    let length = request::body_length(head.version, &head.headers, raw_head)?;
+    if edge::body_is_doubtful(session) {
+        return Err(Rejection::AmbiguousFraming);
+    }
+    Ok(length)
 }
 
 async fn prove(
     listener: &Listener,
-    headers: &HeaderMap,
+    session: &Session,
     policy: &Policy,
     life: &mut Life,
 ) -> Result<authorize::Permit, Rejection> {
     let gateway = &*listener.gateway;
+    let headers = &session.req_header().headers;
     let token = credential::bearer(
         headers
             .get_all(header::AUTHORIZATION)
@@ -127,7 +167,9 @@ async fn prove(
             .map(http::HeaderValue::as_bytes),
         gateway.plan.limits.token_bytes,
     )?;
-    let verdict = gateway.verifier.prove(token, Wanted::of(policy)).await;
+    let certificate = edge::certificate(session).map(|shown| &shown.fingerprint);
+    let wanted = Wanted::of(policy).by(certificate);
+    let verdict = gateway.verifier.prove(token, wanted).await;
     life.judged(&gateway.metrics, &verdict);
     let principal = verdict.outcome?;
     life.principal = Some(principal.clone());

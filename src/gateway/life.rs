@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
-use crate::edge::BodyRate;
+use crate::edge::{BodyRate, DoubtfulChunks};
 use crate::forward::Caller;
 use crate::observe::metrics::{Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
@@ -43,6 +43,8 @@ pub struct Life {
     /// The peer's answer.
     pub(super) status: Option<StatusCode>,
     pub(super) rejection: Option<Rejection>,
+    /// The caller did not take its whole answer.
+    pub(super) caller_gone: bool,
     /// The peer that has the request.
     pub(super) chosen: Option<AtPeer>,
     pub(super) tried: Tried,
@@ -88,6 +90,7 @@ impl Life {
             answered_at: None,
             status: None,
             rejection: None,
+            caller_gone: false,
             chosen: None,
             tried: Tried::default(),
             again: false,
@@ -154,20 +157,27 @@ impl Life {
         }
     }
 
-    /// Reads a failure of the proxying itself; `None` when the caller is gone and nobody hears an answer.
-    pub(super) fn failed(&mut self, error: &Error) -> Option<Rejection> {
+    /// Reads a failure of the proxying itself; `None` when the caller is gone and nobody hears an answer. `body_done`:
+    /// nothing more of the request was to come.
+    pub(super) fn failed(&mut self, error: &Error, body_done: bool) -> Option<Rejection> {
         if self.rejection.is_some() {
             return self.rejection;
         }
         use ErrorType as E;
         let rejection = match (error.esource(), error.etype()) {
             (ErrorSource::Downstream, E::ReadTimedout) => Rejection::BodyTooSlow,
+            (ErrorSource::Downstream, _) if is_doubtful(error) => Rejection::AmbiguousFraming,
             (
                 ErrorSource::Downstream,
                 E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed,
-            ) => return None,
-            (ErrorSource::Downstream, E::H2Error | E::InvalidH2) => return None,
+            )
+            | (ErrorSource::Downstream, E::H2Error | E::InvalidH2) => {
+                self.caller_gone = true;
+                return None;
+            }
             (ErrorSource::Downstream, _) => Rejection::MalformedRequest,
+            // The peer has nothing to answer yet. Pingora has no timeout of its own for bodies over HTTP/2.
+            (ErrorSource::Upstream, E::ReadTimedout) if !body_done => Rejection::BodyTooSlow,
             (
                 ErrorSource::Upstream,
                 E::ConnectTimedout | E::ReadTimedout | E::WriteTimedout | E::TLSHandshakeTimedout,
@@ -198,6 +208,14 @@ impl Life {
     pub(super) fn stop(&mut self, rejection: Rejection) -> Box<Error> {
         refuse(self.rejected(rejection))
     }
+}
+
+/// The edge did not let the rest of a body pass.
+fn is_doubtful(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause
+        .and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<DoubtfulChunks>())
 }
 
 /// What each connection may take; Pingora's own defaults are unlimited after the first request.

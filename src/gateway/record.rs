@@ -5,6 +5,8 @@ use std::time::Duration;
 use pingora_proxy::Session;
 
 use super::{Life, Listener};
+use crate::edge;
+use crate::forward;
 use crate::observe::access_log::AccessRecord;
 use crate::observe::metrics::{Carried, Metrics};
 use crate::reject::Rejection;
@@ -45,8 +47,11 @@ pub(super) fn finish(life: &mut Life, listener: &Listener, session: &Session) {
         reason: match (life.rejection, written) {
             (Some(rejection), _) => Some(rejection.label()),
             (None, None) => Some("caller_gone"),
-            (None, Some(_)) => None,
+            (None, Some(_)) => life.caller_gone.then_some("caller_gone"),
         },
+        source: forward::source(&head.headers, super::life::caller(listener, session)),
+        certificate: edge::certificate(session)
+            .map(|certificate| (certificate.subject.as_str(), &certificate.fingerprint)),
         client: life
             .principal
             .as_ref()

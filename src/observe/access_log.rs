@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::io::{BufWriter, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +35,10 @@ pub struct AccessRecord<'a> {
     pub status: u16,
     /// The rejection's label.
     pub reason: Option<&'a str>,
+    /// Whose request it is: the caller's address, or what a balancer or proxy of ours says of it.
+    pub source: Option<IpAddr>,
+    /// The caller's certificate, on listeners that ask for one.
+    pub certificate: Option<(&'a str, &'a [u8; 32])>,
     pub client: Option<&'a str>,
     pub issuer: Option<&'a str>,
     pub proof: Option<&'a str>,
@@ -184,12 +188,17 @@ fn format_line(line: &mut Vec<u8>, record: &AccessRecord<'_>) {
     text(line, "path", path.as_deref());
     number(line, "status", u64::from(record.status));
     text(line, "reason", record.reason);
+    address(line, "source", record.source);
     text(line, "client", record.client);
     text(line, "issuer", record.issuer);
     text(line, "proof", record.proof);
     text(line, "upstream", record.upstream);
     let peer = record.peer.map(|peer| peer.to_string());
     text(line, "peer", peer.as_deref());
+    if let Some((subject, fingerprint)) = record.certificate {
+        text(line, "cert_subject", Some(subject));
+        hex(line, "cert_sha256", fingerprint);
+    }
     number(line, "bytes_in", record.bytes_in);
     number(line, "bytes_out", record.bytes_out);
     millis(line, "duration_ms", Some(record.duration));
@@ -211,6 +220,23 @@ fn number(line: &mut Vec<u8>, member: &str, value: u64) {
     name(line, member);
     // Writing to a Vec cannot fail.
     let _ = write!(line, "{value}");
+}
+
+fn address(line: &mut Vec<u8>, member: &str, value: Option<IpAddr>) {
+    name(line, member);
+    let _ = match value {
+        Some(value) => write!(line, "\"{value}\""),
+        None => write!(line, "null"),
+    };
+}
+
+fn hex(line: &mut Vec<u8>, member: &str, value: &[u8]) {
+    name(line, member);
+    line.push(b'"');
+    for byte in value {
+        let _ = write!(line, "{byte:02x}");
+    }
+    line.push(b'"');
 }
 
 /// Milliseconds with three decimals.

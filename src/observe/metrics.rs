@@ -13,7 +13,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use labels::{Asked, Carried, Heard, Judged, ProofSource, Refresh};
+pub use labels::{Asked, Carried, Heard, Judged, Kept, ProofSource, Refresh, Unopened};
 
 use crate::config::plan::{IssuerId, Plan, RouteId, UpstreamId};
 use crate::reject::Rejection;
@@ -35,6 +35,8 @@ pub struct Metrics {
     no_issuer: VerificationHandles,
     upstreams: Vec<UpstreamHandles>,
     connections: Vec<IntGauge>,
+    unopened: Vec<[IntCounter; 4]>,
+    tls_reloads: Vec<[IntCounter; 2]>,
     unparsed: IntCounter,
     refused_connections: IntCounter,
     lost_log_lines: IntCounter,
@@ -60,7 +62,9 @@ struct IssuerHandles {
     verification: VerificationHandles,
     keys: IntGauge,
     keys_age: Gauge,
+    from_snapshot: IntGauge,
     refreshes: [IntCounter; 3],
+    snapshots: [IntCounter; 2],
     skipped: IntCounterVec,
     name: Arc<str>,
     introspections: [IntCounter; 3],
@@ -128,6 +132,18 @@ impl Metrics {
             &["issuer"],
         )?;
         registry.register(Box::new(age.clone()))?;
+        let from_snapshot = gauges(
+            &registry,
+            "portcullis_jwks_from_snapshot",
+            "1 while the issuer's keys are those that an earlier process left.",
+            &["issuer"],
+        )?;
+        let snapshots = counters(
+            &registry,
+            "portcullis_jwks_snapshots_total",
+            "Attempts to write a snapshot of an issuer's keys, by outcome.",
+            &["issuer", "outcome"],
+        )?;
         let refreshes = counters(
             &registry,
             "portcullis_jwks_refreshes_total",
@@ -238,6 +254,18 @@ impl Metrics {
             "Connections open, by listener.",
             &["listener"],
         )?;
+        let unopened = counters(
+            &registry,
+            "portcullis_connections_unopened_total",
+            "Connections that ended before a request could be read, by listener and reason.",
+            &["listener", "reason"],
+        )?;
+        let tls_reloads = counters(
+            &registry,
+            "portcullis_tls_reloads_total",
+            "Changes of a listener's TLS files, by outcome.",
+            &["listener", "outcome"],
+        )?;
         let unparsed = IntCounter::new(
             "portcullis_unparsed_requests_total",
             "Connections that ended on bytes that never became a request.",
@@ -290,6 +318,9 @@ impl Metrics {
                     verification: verification(&issuer.name),
                     keys: keys.with_label_values(&[&issuer.name]),
                     keys_age: age.with_label_values(&[&issuer.name]),
+                    from_snapshot: from_snapshot.with_label_values(&[&issuer.name]),
+                    snapshots: ["ok", "failed"]
+                        .map(|outcome| snapshots.with_label_values(&[&*issuer.name, outcome])),
                     refreshes: ["ok", "failed", "invalid"]
                         .map(|outcome| refreshes.with_label_values(&[&*issuer.name, outcome])),
                     skipped: skipped.clone(),
@@ -325,6 +356,22 @@ impl Metrics {
                 .listeners
                 .iter()
                 .map(|listener| connections.with_label_values(&[&listener.name]))
+                .collect(),
+            unopened: plan
+                .listeners
+                .iter()
+                .map(|listener| {
+                    ["proxy_header", "tls", "too_slow", "gone"]
+                        .map(|why| unopened.with_label_values(&[&*listener.name, why]))
+                })
+                .collect(),
+            tls_reloads: plan
+                .listeners
+                .iter()
+                .map(|listener| {
+                    ["ok", "failed"]
+                        .map(|outcome| tls_reloads.with_label_values(&[&*listener.name, outcome]))
+                })
                 .collect(),
             unparsed,
             refused_connections,
@@ -373,8 +420,13 @@ impl Metrics {
             .inc();
     }
 
-    pub fn keys_held(&self, issuer: IssuerId, keys: usize, age: Duration) {
+    pub fn keys_kept(&self, issuer: IssuerId, outcome: Kept) {
+        self.issuers[issuer.0].snapshots[outcome as usize].inc();
+    }
+
+    pub fn keys_held(&self, issuer: IssuerId, keys: usize, age: Duration, from_snapshot: bool) {
         let handles = &self.issuers[issuer.0];
+        handles.from_snapshot.set(i64::from(from_snapshot));
         handles.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
         handles.keys_age.set(age.as_secs_f64());
     }
@@ -445,6 +497,16 @@ impl Metrics {
     /// Index into [`Plan::listeners`].
     pub fn connections_open(&self, listener: usize) -> &IntGauge {
         &self.connections[listener]
+    }
+
+    /// A connection ended before its first request could be read.
+    pub fn unopened(&self, listener: usize, why: Unopened) {
+        self.unopened[listener][why as usize].inc();
+    }
+
+    /// A listener's files changed, and what came of it.
+    pub fn tls_reloaded(&self, listener: usize, ok: bool) {
+        self.tls_reloads[listener][usize::from(!ok)].inc();
     }
 
     /// A request refused before its head was whole: it has no route yet, and no method.

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora_proxy::Session;
 
 use super::{Challenge, Rejection};
@@ -52,6 +53,27 @@ pub async fn write(
         session.write_response_body(Some(body), true).await?;
     }
     Ok(())
+}
+
+/// Answers a request that met no route and no proxy: there is only a bare session.
+pub async fn bare(
+    session: &mut ServerSession,
+    rejection: Rejection,
+    request_id: &str,
+) -> pingora::Result<()> {
+    // RFC 9110 section 10.2.1: empty means that the target takes no method at all.
+    let allow = HeaderValue::from_static("");
+    let circumstances = Circumstances {
+        route: None,
+        request_id,
+        allow: (rejection == Rejection::MethodNotAllowed).then_some(&allow),
+        retry_after: None,
+        fallback: None,
+    };
+    let body = body(rejection, request_id);
+    let head = head(rejection, circumstances, body.len())?;
+    session.write_response_header(Box::new(head)).await?;
+    session.write_response_body(body, true).await
 }
 
 /// The body of a rejection.

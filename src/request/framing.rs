@@ -1,6 +1,6 @@
 //! How long the body is, if that has one reading (RFC 9112 section 6).
 
-use http::{HeaderMap, Version, header};
+use http::{HeaderMap, Uri, Version, header};
 
 use crate::reject::Rejection;
 
@@ -42,6 +42,24 @@ pub fn body_length(
         return Err(Rejection::AmbiguousFraming);
     }
     Ok(BodyLength::Unknown)
+}
+
+/// What h2 lets through and RFC 9113 does not: a scheme that is none of HTTP's (section 8.3.1), and a quote in a field's
+/// name, which is no token (RFC 9110 section 5.6.2) and is read at will by a server behind us.
+///
+/// # Errors
+/// [`Rejection::MalformedRequest`].
+pub fn http2_is_plain(uri: &Uri, headers: &HeaderMap) -> Result<(), Rejection> {
+    let known = uri.scheme().is_some_and(|scheme| {
+        *scheme == http::uri::Scheme::HTTPS || *scheme == http::uri::Scheme::HTTP
+    });
+    // h2 keeps no scheme where it has no authority; the host is then a field.
+    if (!known && uri.authority().is_some())
+        || headers.keys().any(|name| name.as_str().contains('"'))
+    {
+        return Err(Rejection::MalformedRequest);
+    }
+    Ok(())
 }
 
 /// Digits alone: no sign, no list, no blank.

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue, header};
 
+use super::forms::{forms_of, hex_pair, readings};
+use crate::config::plan::TargetForms;
 use crate::reject::Rejection;
 
-/// A target with one reading.
+/// A target with one reading, or with forms that its route has to allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// Lower case, without port; brackets kept on an IPv6 address.
@@ -15,11 +17,18 @@ pub struct Target {
     pub path: String,
     /// Without the `?`.
     pub query: Option<String>,
+    /// Forms of the path that servers read differently.
+    pub forms: TargetForms,
     /// The path that the upstream gets instead, see [`Target::rewritten`].
     pub(crate) sent_as: Option<String>,
 }
 
 impl Target {
+    /// Every path that a server may take this one's for, as [`crate::route`] matches it.
+    pub fn readings(&self) -> Vec<String> {
+        readings(&self.path, self.forms)
+    }
+
     /// Another path for the upstream, which must have one reading as well: what a pattern puts together from parts may
     /// have two.
     ///
@@ -46,13 +55,15 @@ pub fn inspect(
     let host = single_host(headers, authority)?;
     let raw = std::str::from_utf8(raw).map_err(|_| Rejection::AmbiguousTarget)?;
     let (path, query) = origin_form(raw, host)?;
-    if !path_has_one_reading(path) || !query.is_none_or(query_is_plain) {
+    let forms = forms_of(path).ok_or(Rejection::AmbiguousTarget)?;
+    if !query.is_none_or(query_is_plain) {
         return Err(Rejection::AmbiguousTarget);
     }
     Ok(Target {
         host: without_port(host).ok_or(Rejection::DoubtfulHost)?,
         path: path.to_owned(),
         query: query.map(str::to_owned),
+        forms,
         sent_as: None,
     })
 }
@@ -102,55 +113,9 @@ fn origin_form<'a>(raw: &'a str, host: &str) -> Result<(&'a str, Option<&'a str>
     })
 }
 
-/// Everything that normalisers are known to disagree about is refused.
+/// Nothing is in it that normalisers are known to disagree about.
 pub(crate) fn path_has_one_reading(path: &str) -> bool {
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        // An empty segment is `//`, but a final one is only a trailing slash.
-        let inner_empty = segment.is_empty() && segments.peek().is_some();
-        if inner_empty || !segment_has_one_reading(segment) {
-            return false;
-        }
-    }
-    true
-}
-
-fn segment_has_one_reading(segment: &str) -> bool {
-    let bytes = segment.as_bytes();
-    if bytes == b"." || bytes == b".." {
-        return false;
-    }
-    let mut escaped = false;
-    let mut decoded = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let mut byte = bytes[at];
-        if byte == b'%' {
-            let Some(value) = bytes.get(at + 1..at + 3).and_then(hex_pair) else {
-                return false;
-            };
-            // An escaped character that needs no escape (RFC 3986 section 2.3) hides a name or a dot segment from
-            // those who compare without decoding; the others are what a second server takes for structure.
-            if is_unreserved(value) || matches!(value, 0..=0x1f | 0x7f | b'/' | b'\\' | b'%' | b';')
-            {
-                return false;
-            }
-            if !escaped {
-                escaped = true;
-                decoded.extend_from_slice(&bytes[..at]);
-            }
-            byte = value;
-            at += 2;
-        } else if !is_path_byte(byte) {
-            return false;
-        }
-        if escaped {
-            decoded.push(byte);
-        }
-        at += 1;
-    }
-    // Overlong and broken UTF-8 decode to `/` and `.` in lenient servers.
-    std::str::from_utf8(&decoded).is_ok()
+    forms_of(path).is_some_and(TargetForms::is_empty)
 }
 
 /// A path as every server reads it in the end: `%3A` is `:`, and `%c3%a9` is `%C3%A9` is `é`. What has passed
@@ -176,24 +141,6 @@ pub(crate) fn unescaped(path: &str) -> Cow<'_, str> {
         }
     }
     String::from_utf8(read).map_or(Cow::Borrowed(path), Cow::Owned)
-}
-
-fn hex_pair(pair: &[u8]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()
-}
-
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-/// RFC 3986 `pchar` without `;`, whose parameters some servers strip.
-fn is_path_byte(byte: u8) -> bool {
-    is_unreserved(byte)
-        || matches!(
-            byte,
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@'
-        )
 }
 
 /// Visible ASCII without `#`; a query has no structure that we or a route's path depend on.

@@ -9,8 +9,14 @@ use crate::testkit::fields;
 
 const HOST: &str = "api.example.com";
 
+/// As a route reads it that allows no form but the plain one.
 fn target(raw: &[u8]) -> Result<Target, Rejection> {
-    inspect(raw, None, &fields(&[("host", HOST)]))
+    let target = inspect(raw, None, &fields(&[("host", HOST)]))?;
+    if target.forms.is_empty() {
+        Ok(target)
+    } else {
+        Err(Rejection::AmbiguousTarget)
+    }
 }
 
 fn host(headers: &[(&str, &str)], authority: Option<&str>) -> Result<String, Rejection> {
@@ -454,6 +460,25 @@ fn framing_with_two_readings_is_refused() {
             Err(Rejection::AmbiguousFraming),
             "{headers:?}"
         );
+    }
+}
+
+#[test]
+fn http2_brings_a_scheme_and_names_that_are_tokens() {
+    let plain = fields(&[("x", "\"y\"")]);
+    let mut quoted = HeaderMap::new();
+    let name = http::HeaderName::from_lowercase(b"x\"").unwrap();
+    quoted.insert(name, http::HeaderValue::from_static("y"));
+    for (uri, headers, verdict) in [
+        ("https://a/x", &plain, Ok(())),
+        ("http://a/x", &plain, Ok(())),
+        ("/x", &plain, Ok(())),
+        ("https://a/x", &quoted, Err(Rejection::MalformedRequest)),
+        ("ftp://a/x", &plain, Err(Rejection::MalformedRequest)),
+        ("javascript://a/x", &plain, Err(Rejection::MalformedRequest)),
+    ] {
+        let uri: http::Uri = uri.parse().unwrap();
+        assert_eq!(http2_is_plain(&uri, headers), verdict, "{uri}");
     }
 }
 

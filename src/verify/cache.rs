@@ -13,12 +13,14 @@ use prometheus::IntCounter;
 use quick_cache::sync::Cache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter};
 
+use super::binding::{Binding, Thumbprint};
 use super::claims::Claims;
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::grants::heap;
 use super::keys::KeyStore;
 use super::principal::Principal;
 use super::revoked::{Facts, Revocations};
+use crate::clock::Clock;
 
 /// Of the whole token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,13 +40,15 @@ impl TokenHash {
 pub(super) struct Proved {
     pub(super) principal: Principal,
     /// The key that the signature was checked with; `None` when the issuer's word alone is the proof.
-    pub(super) signed_by: Option<Arc<RingVerifier>>,
+    pub(super) signed_by: Option<Arc<VerifyingKey>>,
     /// The key set that was last seen to have this key.
     seen_in: AtomicU64,
     /// The epoch of the revocations at which it was last found clear of them.
     clear_at: AtomicU64,
     named: Named,
     pub(super) times: Times,
+    /// What its user has to show beside it.
+    bound_to: Option<Binding>,
     weight: u64,
 }
 
@@ -57,6 +61,23 @@ pub(super) struct Times {
     pub(super) dead_at: u64,
     /// By the monotonic clock; for an answer, when the question was sent.
     pub(super) proved_at: Duration,
+    /// `dead_at` by the monotonic clock: a wall clock that is set back does not revive a proof.
+    dies_at: Duration,
+}
+
+impl Times {
+    /// `at` is when it was proved.
+    pub(super) fn new(begins: u64, expires: u64, leeway: Duration, at: Now) -> Self {
+        let leeway = leeway.as_secs();
+        let dead_at = expires.saturating_add(leeway);
+        let left = Duration::from_secs(dead_at.saturating_sub(at.unix));
+        Times {
+            born_at: begins.saturating_sub(leeway),
+            dead_at,
+            proved_at: at.monotonic,
+            dies_at: at.monotonic.saturating_add(left),
+        }
+    }
 }
 
 /// What a token can be revoked by, beside what its principal says.
@@ -93,7 +114,7 @@ impl Named {
 impl Proved {
     pub(super) fn new(
         principal: Principal,
-        signed_by: Option<Arc<RingVerifier>>,
+        signed_by: Option<Arc<VerifyingKey>>,
         named: Named,
         times: Times,
     ) -> Self {
@@ -105,8 +126,23 @@ impl Proved {
             clear_at: AtomicU64::new(0),
             named,
             times,
+            bound_to: None,
             weight,
         }
+    }
+
+    pub(super) fn bound_to(mut self, binding: Option<Binding>) -> Self {
+        self.weight += binding
+            .as_ref()
+            .map_or(0, |_| heap(size_of::<Thumbprint>()));
+        self.bound_to = binding;
+        self
+    }
+
+    /// Whether who shows this certificate may use the token.
+    pub(super) fn may_be_used_by(&self, certificate: Option<&Thumbprint>) -> bool {
+        let bound_to = self.bound_to.as_ref();
+        bound_to.is_none_or(|binding| binding.is_met_by(certificate))
     }
 
     /// Whether nobody has revoked it. Until something is added to the revocations that costs two loads.
@@ -136,6 +172,7 @@ impl Proved {
     pub(super) fn holds(&self, keys: &KeyStore, max_age: Duration, now: Now) -> bool {
         let times = &self.times;
         now.unix < times.dead_at
+            && now.monotonic < times.dies_at
             && now.unix >= times.born_at
             && now.monotonic.saturating_sub(times.proved_at) < max_age
             && self
@@ -150,6 +187,15 @@ impl Proved {
 pub(super) struct Now {
     pub(super) unix: u64,
     pub(super) monotonic: Duration,
+}
+
+impl Now {
+    pub(super) fn of(clock: &Clock) -> Self {
+        Now {
+            unix: clock.unix(),
+            monotonic: clock.monotonic(),
+        }
+    }
 }
 
 /// Bounded in bytes.
@@ -198,6 +244,11 @@ impl Proofs {
 
     pub(super) fn put(&self, hash: TokenHash, proved: Arc<Proved>) {
         self.cache.insert(hash, proved);
+    }
+
+    /// What was proved is no longer so.
+    pub(super) fn forget(&self, hash: &TokenHash) {
+        self.cache.remove(hash);
     }
 
     pub(super) fn max_age(&self) -> Duration {

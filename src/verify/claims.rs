@@ -4,6 +4,7 @@
 //! [`Claims::read`] and [`Claims::check`] run before the signature is computed, because a refusal on unproved data is
 //! safe and cheap. Only [`super::grants`] turns them into somebody, after the signature held.
 
+use super::binding::Binding;
 use super::fault::Refusal;
 use super::json::{self, Object, Value};
 use crate::config::plan::{IssuerPlan, Unmarked};
@@ -158,6 +159,11 @@ impl<'a> Claims<'a> {
             .filter(|client| !client.is_empty())
     }
 
+    /// What its user has to show beside it; an error where that is nothing we could look at.
+    pub(super) fn binding(&self) -> Result<Option<Binding>, Refusal> {
+        Binding::of(self.get(Claim::Cnf))
+    }
+
     /// RFC 6749 section 3.3: U+0020 alone separates; other blanks belong to the word.
     pub(super) fn scopes(&self) -> impl Iterator<Item = &str> {
         let scopes = self.text(Claim::Scope).unwrap_or_default().split(' ');
@@ -203,9 +209,7 @@ impl<'a> Claims<'a> {
         if self.client().is_none() {
             return Err(Refusal::Claims);
         }
-        if self.get(Claim::Cnf).is_some() {
-            return Err(Refusal::SenderConstrained);
-        }
+        self.binding()?;
         match self.text(Claim::Typ) {
             Some("Bearer") => {}
             Some(_) => return Err(Refusal::Kind),

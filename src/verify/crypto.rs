@@ -22,26 +22,26 @@ use self::aws_lc::Check;
 use self::ring::Check;
 use crate::config::plan::Algorithm;
 
-static RING: CryptoProvider = CryptoProvider {
+static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
     verifier_factory: |algorithm, key| {
-        RingVerifier::for_jose(*algorithm, key.clone())
+        VerifyingKey::for_jose(*algorithm, key.clone())
             .map(|verifier| Box::new(verifier) as Box<dyn JwtVerifier>)
             .ok_or_else(|| ErrorKind::UnsupportedAlgorithm.into())
     },
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes ring the cryptography of jsonwebtoken and of rustls. Every call after the first does nothing.
+/// Gives jsonwebtoken its arithmetic, and makes ring the cryptography of rustls. Every call after the first does nothing.
 pub fn install() {
     // An error says that a provider is there already. We link no other, so it is this one.
-    let _ = RING.install_default();
+    let _ = PROVIDER.install_default();
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// One public key pinned to one algorithm; kept ready in the key set, so that no key is cloned per token.
 #[derive(Debug)]
-pub(super) struct RingVerifier {
+pub(super) struct VerifyingKey {
     kid: Arc<str>,
     algorithm: Algorithm,
     key: DecodingKey,
@@ -52,9 +52,9 @@ pub(super) struct RingVerifier {
 #[derive(Debug)]
 struct WrongSignature;
 
-impl RingVerifier {
+impl VerifyingKey {
     pub(super) fn new(kid: Arc<str>, algorithm: Algorithm, key: DecodingKey) -> Self {
-        RingVerifier {
+        VerifyingKey {
             kid,
             algorithm,
             check: Check::new(algorithm, &key),
@@ -66,7 +66,7 @@ impl RingVerifier {
         let algorithm = Algorithm::ALL
             .into_iter()
             .find(|ours| jose(*ours) == algorithm)?;
-        Some(RingVerifier::new("".into(), algorithm, key))
+        Some(VerifyingKey::new("".into(), algorithm, key))
     }
 
     /// Its name in the issuer's key set.
@@ -115,7 +115,7 @@ fn jose(algorithm: Algorithm) -> Jose {
     }
 }
 
-impl Verifier<Vec<u8>> for RingVerifier {
+impl Verifier<Vec<u8>> for VerifyingKey {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), Error> {
         self.check
             .verify(self.algorithm, &self.key, message, signature)
@@ -123,7 +123,7 @@ impl Verifier<Vec<u8>> for RingVerifier {
     }
 }
 
-impl JwtVerifier for RingVerifier {
+impl JwtVerifier for VerifyingKey {
     fn algorithm(&self) -> Jose {
         jose(self.algorithm)
     }

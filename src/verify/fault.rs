@@ -28,7 +28,7 @@ pub enum Refusal {
     Kind,
     /// Nothing says that it is an access token (contract, "What is an access token").
     Unmarked,
-    /// `cnf` is present: sender-constrained, sent as plain Bearer.
+    /// `cnf` binds it to something that the caller did not show, or that we cannot look at.
     SenderConstrained,
     /// The issuer was asked and says that the token is not active.
     Inactive,

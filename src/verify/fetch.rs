@@ -160,12 +160,25 @@ pub(super) async fn discover(
         }
         Some(_) => {}
     }
-    document
+    let named = document
         .get(member)
         .and_then(Value::as_text)
-        .map(str::to_owned)
-        .ok_or_else(|| invalid(&format!("no `{member}`")))
+        .ok_or_else(|| invalid(&format!("no `{member}`")))?;
+    let target = Url::parse(named).map_err(|error| invalid(&format!("{named:?}: {error}")))?;
+    if !web.may_call(&target) {
+        return Err(invalid(&format!("`{member}` is {named:?}: {SAFE}")));
+    }
+    // A document that came over TLS leads to nothing that comes without, a service on this machine included.
+    if url.starts_with("https:") && target.scheme() != "https" && !web.insecure {
+        return Err(invalid(&format!(
+            "`{member}` is {named:?}, which is not https as the document itself is"
+        )));
+    }
+    Ok(named.to_owned())
 }
+
+/// What [`Web::may_call`] takes.
+const SAFE: &str = "only https, or http to a loopback address or with `insecure: true`";
 
 /// A client for one issuer's documents.
 pub(super) struct Web {
@@ -225,9 +238,7 @@ impl Web {
         let failed = |what: String| FetchFault::Failed(format!("{url}: {what}"));
         let target = Url::parse(url).map_err(|error| failed(error.to_string()))?;
         if !self.may_call(&target) {
-            return Err(FetchFault::Invalid(format!(
-                "{url}: only https, or http to a loopback address or with `insecure: true`"
-            )));
+            return Err(FetchFault::Invalid(format!("{url}: {SAFE}")));
         }
         let mut response = request(&self.client, target)
             .header(ACCEPT, "application/json")

@@ -4,6 +4,7 @@
 //! What goes wrong here is never the caller's fault: 503, not 401 (contract section 4).
 
 mod ask;
+mod assertion;
 mod flights;
 
 use std::sync::Arc;
@@ -14,9 +15,10 @@ use quick_cache::sync::Cache;
 
 use self::ask::Client;
 use self::flights::{Entry, Flights, Outcome};
+use super::binding::Binding;
 use super::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
 use super::claims::Claims;
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::grants::Granted;
 use super::keys::KeyStore;
@@ -25,7 +27,7 @@ use crate::config::plan::{AskWhen, IntrospectionPlan, IssuerId, IssuerPlan};
 use crate::observe::metrics::{Asked, Metrics};
 
 /// Tokens that are remembered as refused: about a megabyte.
-const REFUSED: usize = 10_000;
+pub(super) const REFUSED: usize = 10_000;
 
 /// One issuer that can be asked.
 pub(super) struct Introspector {
@@ -48,6 +50,8 @@ pub(super) struct Introspector {
 pub(super) struct Question {
     pub(super) hash: TokenHash,
     pub(super) token: Box<str>,
+    /// What it says itself that it is bound to.
+    pub(super) bound_to: Option<Binding>,
     /// Its header says "access token".
     pub(super) marked: bool,
     /// `exp` that it says itself, if we can read it.
@@ -55,7 +59,7 @@ pub(super) struct Question {
     /// What it says itself that it can be revoked by.
     pub(super) named: Named,
     /// `None` when no signature was checked.
-    pub(super) signed_by: Option<Arc<RingVerifier>>,
+    pub(super) signed_by: Option<Arc<VerifyingKey>>,
 }
 
 impl Introspector {
@@ -101,7 +105,8 @@ impl Introspector {
         max_age: Duration,
         keys: &KeyStore,
     ) -> Option<Arc<Proved>> {
-        self.proofs.get(hash, max_age, self.now(), |_| keys)
+        self.proofs
+            .get(hash, max_age, Now::of(&self.clock), |_| keys)
     }
 
     /// Asks, or joins who is asking, or finds an answer that is at most `max_age` old; whether it was found.
@@ -149,11 +154,11 @@ impl Introspector {
 
     /// One question and what its answer means.
     async fn fly(&self, mut question: Question) -> Outcome {
-        let sent = self.clock.monotonic();
+        let sent = Now::of(&self.clock);
         // Nobody could have issued it later.
-        question.named.issued_at.get_or_insert(self.clock.unix());
+        question.named.issued_at.get_or_insert(sent.unix);
         let answer = self.client.ask(&question.token).await;
-        let took = self.clock.monotonic().saturating_sub(sent);
+        let took = self.clock.monotonic().saturating_sub(sent.monotonic);
         let body = match answer {
             Ok(body) => body,
             Err(fault) => {
@@ -176,12 +181,15 @@ impl Introspector {
         let now = self.clock.unix();
         let checked = Claims::read(&body).and_then(|claims| {
             claims.check_answer(&self.issuer, question.marked, now)?;
-            Ok(claims)
+            let said = question.bound_to.take();
+            let bound_to = Binding::of_both(said, claims.binding()?)?;
+            Ok((claims, bound_to))
         });
         match checked {
-            Ok(claims) => {
+            Ok((claims, bound_to)) => {
                 let hash = question.hash;
-                let proved = Arc::new(self.proved(&claims, question, sent));
+                let proved = self.proved(&claims, question, sent).bound_to(bound_to);
+                let proved = Arc::new(proved);
                 self.proofs.put(hash, proved.clone());
                 Ok(proved)
             }
@@ -189,16 +197,11 @@ impl Introspector {
         }
     }
 
-    fn proved(&self, claims: &Claims<'_>, question: Question, sent: Duration) -> Proved {
-        let leeway = self.issuer.leeway.as_secs();
+    fn proved(&self, claims: &Claims<'_>, question: Question, sent: Now) -> Proved {
         let expires = [claims.expires(), question.expires];
         // Without any `exp` the age alone ends it.
         let expires = expires.into_iter().flatten().min().unwrap_or(u64::MAX);
-        let times = Times {
-            born_at: claims.begins().saturating_sub(leeway),
-            dead_at: expires.saturating_add(leeway),
-            proved_at: sent,
-        };
+        let times = Times::new(claims.begins(), expires, self.issuer.leeway, sent);
         let principal = self.granted.principal(claims);
         let mut named = Named::of(claims).or(question.named);
         if principal.subject.is_some() {
@@ -207,7 +210,9 @@ impl Introspector {
         Proved::new(principal, question.signed_by, named, times)
     }
 
-    fn refuse(&self, hash: TokenHash, refusal: Refusal) -> Outcome {
+    pub(super) fn refuse(&self, hash: TokenHash, refusal: Refusal) -> Outcome {
+        // The newest answer is the one that counts, on routes that would still take the older one too.
+        self.proofs.forget(&hash);
         // What is not valid yet may be in a second.
         if refusal != Refusal::NotYetValid {
             self.refused.insert(hash, (refusal, self.clock.monotonic()));
@@ -230,15 +235,22 @@ impl Introspector {
         }
     }
 
-    fn now(&self) -> Now {
-        Now {
-            unix: self.clock.unix(),
-            monotonic: self.clock.monotonic(),
-        }
+    /// How many yeses and noes are remembered.
+    #[cfg(test)]
+    pub(super) fn kept_answers(&self) -> (usize, usize) {
+        (self.proofs.entries(), self.refused.len())
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.proofs.bytes()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.flights.is_open()
     }
 
     pub(super) fn publish(&self) {
-        let open = self.flights.is_open();
-        self.metrics.introspection_breaker(self.id, open);
+        self.metrics.introspection_breaker(self.id, self.is_open());
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jsonwebtoken::DecodingKey;
 
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::json::{self, Object, Value};
 use super::jws::{MAX_KID, decode};
 use super::weak;
@@ -87,7 +87,7 @@ struct Slot {
     key: usize,
     algorithm: Algorithm,
     /// `None` when two keys claim this `kid` and algorithm.
-    verifier: Option<Arc<RingVerifier>>,
+    verifier: Option<Arc<VerifyingKey>>,
 }
 
 /// A key of the current set, for the operator to see.
@@ -102,7 +102,7 @@ pub struct HeldKey {
 
 /// What a `kid` and an algorithm led to.
 pub(super) enum Found<'a> {
-    Key(&'a Arc<RingVerifier>),
+    Key(&'a Arc<VerifyingKey>),
     /// The key is there, but not for this algorithm.
     OtherAlgorithm,
     /// Two keys answer: none is believed.
@@ -161,6 +161,21 @@ impl Keys {
         held
     }
 
+    /// The names that were another key's in an older set.
+    pub(super) fn renamed(&self, old: &Keys) -> Vec<&str> {
+        let other = |kid: &str, slot: &Slot| match (&slot.verifier, old.find(kid, slot.algorithm)) {
+            (Some(is), Found::Key(was)) => !is.same_key(was),
+            _ => false,
+        };
+        let mut names = Vec::new();
+        for (kid, slots) in &self.by_kid {
+            if slots.iter().any(|slot| other(kid, slot)) {
+                names.push(&**kid);
+            }
+        }
+        names
+    }
+
     pub(super) fn find(&self, kid: &str, algorithm: Algorithm) -> Found<'_> {
         let Some(slots) = self.by_kid.get(kid) else {
             return Found::Unknown;
@@ -174,7 +189,7 @@ impl Keys {
 
 /// Puts one key under its `kid`. The same key listed twice is only careless; two keys under one name are ambiguous,
 /// and then neither verifies (fail closed).
-fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<RingVerifier>) -> Option<Skip> {
+fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<VerifyingKey>) -> Option<Skip> {
     let mut duplicate = None;
     for verifier in verifiers {
         let algorithm = verifier.algorithm();
@@ -199,7 +214,7 @@ fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<RingVerifier>) -> Optio
 fn read<'a>(
     key: &'a Value<'_>,
     allowed: &[Algorithm],
-) -> Result<(&'a str, Vec<RingVerifier>), Skip> {
+) -> Result<(&'a str, Vec<VerifyingKey>), Skip> {
     let key = key.as_object().ok_or(Skip::Malformed)?;
     let kty = required(key, "kty")?;
     if kty == "oct" {
@@ -230,7 +245,7 @@ fn read<'a>(
     let name: Arc<str> = kid.into();
     let verifiers = algorithms
         .into_iter()
-        .map(|algorithm| RingVerifier::new(name.clone(), algorithm, material.clone()))
+        .map(|algorithm| VerifyingKey::new(name.clone(), algorithm, material.clone()))
         .collect();
     Ok((kid, verifiers))
 }

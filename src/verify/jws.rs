@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::signature::Verifier;
 
-use super::crypto::RingVerifier;
+use super::crypto::VerifyingKey;
 use super::fault::Refusal;
 use super::json::{self, Value};
 use crate::config::plan::Algorithm;
@@ -66,7 +66,7 @@ impl<'a> Compact<'a> {
     }
 
     /// Checks the signature with a key that was chosen by `kid` and `alg`.
-    pub(super) fn verify(&self, key: &RingVerifier) -> Result<(), Refusal> {
+    pub(super) fn verify(&self, key: &VerifyingKey) -> Result<(), Refusal> {
         if key.algorithm() != self.header.algorithm {
             return Err(Refusal::Algorithm);
         }

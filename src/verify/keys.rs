@@ -1,37 +1,56 @@
 //! The life of one issuer's keys: fetched before they are needed, replaced as a whole, never worse than before.
 //!
 //! The rules are the contract's ("Proof"). A request reads the current set with one atomic load. Whoever needs a fetch
-//! joins the one in flight; it runs in a task of its own, so that a caller who leaves cancels nothing.
+//! joins the one in flight; it runs in a task of its own, so that a caller who leaves cancels nothing. Nothing here
+//! grows with what callers send: whatever they name, there is one set, one flight, one cool-down and one floor.
+
+mod flight;
+mod pace;
+mod report;
+mod snapshot;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::crypto::RingVerifier;
+use self::flight::{Flight, Landing};
+use self::pace::{CoolDown, Floor, jittered, pause};
+pub use self::report::KeysState;
+use self::report::summary;
+use self::snapshot::Snapshot;
+use super::crypto::VerifyingKey;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::fetch::{FetchFault, KeySource};
-use super::jwk::{Found, HeldKey, Keys, Skip};
+use super::jwk::{Found, Keys, Skip};
 use crate::clock::Clock;
 use crate::config::plan::{Algorithm, IssuerId, IssuerPlan, KeysPlan};
 use crate::observe::metrics::{Metrics, Refresh};
 
 /// How long a request waits for a fetch.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The first pause after a failed fetch; doubled with each further one.
-const FIRST_RETRY: Duration = Duration::from_millis(250);
 
 /// One document's usable keys and when they came.
 #[derive(Debug)]
 pub(super) struct KeySet {
     pub(super) keys: Keys,
-    /// By [`Clock::monotonic`].
-    fetched: Duration,
+    /// Since when this process has them, by [`Clock::monotonic`].
+    since: Duration,
+    /// How old they were then: a snapshot's may be.
+    born: Duration,
+    from_snapshot: bool,
     /// No two sets of an issuer have the same; never 0.
     number: u64,
+}
+
+type OldSet = Option<Arc<KeySet>>;
+
+impl KeySet {
+    fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.since).saturating_add(self.born)
+    }
 }
 
 pub(super) struct KeyStore {
@@ -40,11 +59,14 @@ pub(super) struct KeyStore {
     algorithms: Vec<Algorithm>,
     plan: KeysPlan,
     source: Box<dyn KeySource>,
+    snapshot: Option<Snapshot>,
     clock: Clock,
     metrics: Arc<Metrics>,
     current: ArcSwapOption<KeySet>,
     /// Of the last set.
     number: AtomicU64,
+    /// When a signature that does not hold may fetch again.
+    floor: Floor,
     /// Held for a few assignments, never across an await.
     state: Mutex<State>,
 }
@@ -53,26 +75,9 @@ pub(super) struct KeyStore {
 struct State {
     in_flight: Option<Flight>,
     /// When an unknown `kid` may fetch again.
-    cool: Duration,
+    cool: CoolDown,
     /// Why the last finished fetch failed; `None` when it succeeded.
     fault: Option<String>,
-}
-
-/// A fetch under way. The channel says whether it brought keys; it closes without a word if the task died.
-#[derive(Clone)]
-struct Flight {
-    landed: watch::Receiver<Option<bool>>,
-    /// Begun for an unknown `kid`.
-    demanded: bool,
-}
-
-impl Flight {
-    async fn landed(&mut self) -> bool {
-        match self.landed.wait_for(Option::is_some).await {
-            Ok(outcome) => *outcome == Some(true),
-            Err(_) => false,
-        }
-    }
 }
 
 /// What an unknown `kid` may do about it.
@@ -89,29 +94,71 @@ impl KeyStore {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let snapshot = plan.keys.snapshot.clone();
         Arc::new(KeyStore {
             issuer,
             name: plan.name.clone(),
             algorithms: plan.algorithms.clone(),
             plan: plan.keys.clone(),
             source,
+            snapshot: snapshot
+                .map(|path| Snapshot::new(path, issuer, plan, clock.clone(), metrics.clone())),
             clock,
             metrics,
             current: ArcSwapOption::empty(),
             number: AtomicU64::new(0),
+            floor: Floor::default(),
             state: Mutex::default(),
         })
     }
 
-    /// Holds `check` against the key that `kid` and `algorithm` name. Waits only when the `kid` is unknown.
+    /// Takes what an earlier process left, if it is still good and nothing came yet. Anything else is as if there were
+    /// nothing.
+    pub(super) fn restore(&self) {
+        let (Some(snapshot), None) = (&self.snapshot, &*self.current.load()) else {
+            return;
+        };
+        let read = snapshot.read().and_then(|left| match left {
+            None => Ok(None),
+            Some(left) => match self.read(&left.document) {
+                Ok((keys, _)) => Ok(Some((keys, left.age))),
+                Err(fault) => Err(fault.text().to_owned()),
+            },
+        });
+        match read {
+            Ok(None) => {}
+            Ok(Some((keys, age))) => {
+                log::info!(
+                    "issuer {}: {} signing keys from {snapshot}, {} s old",
+                    self.name,
+                    keys.len(),
+                    age.as_secs()
+                );
+                self.put(keys, age, true);
+            }
+            Err(why) => log::warn!("issuer {}: {snapshot} is not used: {why}", self.name),
+        }
+    }
+
+    /// Holds `check` against the key that `kid` and `algorithm` name. Waits only when the `kid` is unknown, or when the
+    /// signature does not hold and it is the first in a while.
     pub(super) async fn check(
         self: &Arc<Self>,
         kid: &str,
         algorithm: Algorithm,
-        check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
-    ) -> Result<Arc<RingVerifier>, Fault> {
-        if let Some(key) = self.known(kid, algorithm, &check)? {
-            return Ok(key);
+        check: impl Fn(&VerifyingKey) -> Result<(), Refusal>,
+    ) -> Result<Arc<VerifyingKey>, Fault> {
+        match self.known(kid, algorithm, &check) {
+            Ok(Some(key)) => return Ok(key),
+            Ok(None) => {}
+            // An issuer that was set up anew may give an old name to a new key. Nearly always somebody made the token
+            // up, so all but the first are refused at the cost of one atomic load.
+            Err(Fault::Refused(Refusal::Signature))
+                if self.floor.pass(self.clock.monotonic(), self.plan.cooldown) =>
+            {
+                return self.doubt(kid, algorithm, &check).await;
+            }
+            Err(fault) => return Err(fault),
         }
         let patience = Instant::now() + PATIENCE;
         loop {
@@ -137,12 +184,36 @@ impl KeyStore {
         }
     }
 
+    /// Fetches because of a signature, and judges it again with whatever key has the name then.
+    async fn doubt(
+        self: &Arc<Self>,
+        kid: &str,
+        algorithm: Algorithm,
+        check: impl Fn(&VerifyingKey) -> Result<(), Refusal>,
+    ) -> Result<Arc<VerifyingKey>, Fault> {
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let (mut flight, ours) = self.join(false);
+            if tokio::time::timeout_at(patience, flight.landed()).await != Ok(true) {
+                // The key that we hold is the last good one, and by it the token was judged.
+                let until = self.plan.cooldown.saturating_mul(pace::LONGEST);
+                self.floor.raise(self.clock.monotonic(), until);
+                return Err(Refusal::Signature.into());
+            }
+            match self.known(kid, algorithm, &check) {
+                // The fetch that we joined may have begun before the key was changed.
+                Err(Fault::Refused(Refusal::Signature)) if !ours => {}
+                judged => return judged?.ok_or(Refusal::UnknownKey.into()),
+            }
+        }
+    }
+
     /// Whether the current set still has this very key under its name. The name alone proves nothing: an issuer that
     /// is set up anew may give the old name to a new key. `seen_in` remembers the set that was asked last, so that a
     /// set is searched once.
     pub(super) fn holds(
         &self,
-        key: &Arc<RingVerifier>,
+        key: &Arc<VerifyingKey>,
         seen_in: &AtomicU64,
         now: Duration,
     ) -> bool {
@@ -150,7 +221,7 @@ impl KeyStore {
         let Some(set) = set.as_deref() else {
             return false;
         };
-        if now.saturating_sub(set.fetched) > self.plan.max_stale {
+        if set.age(now) > self.plan.max_stale {
             return false;
         }
         if seen_in.load(Ordering::Relaxed) == set.number {
@@ -171,8 +242,8 @@ impl KeyStore {
         &self,
         kid: &str,
         algorithm: Algorithm,
-        check: impl Fn(&RingVerifier) -> Result<(), Refusal>,
-    ) -> Result<Option<Arc<RingVerifier>>, Fault> {
+        check: impl Fn(&VerifyingKey) -> Result<(), Refusal>,
+    ) -> Result<Option<Arc<VerifyingKey>>, Fault> {
         let set = self.current.load();
         let Some(set) = set.as_deref() else {
             return Err(Unjudged::NoKeys.into());
@@ -194,66 +265,48 @@ impl KeyStore {
             return Demand::Wait(flight.clone());
         }
         let now = self.clock.monotonic();
-        if now < state.cool {
+        if !state.cool.is_over(now, self.plan.cooldown) {
             return Demand::Settled(match state.fault {
                 None => Refusal::UnknownKey.into(),
                 Some(_) => Unjudged::KeyFetchFailed.into(),
             });
         }
-        state.cool = now.saturating_add(self.plan.cooldown);
-        Demand::Wait(self.take_off(&mut state, true))
+        state.cool.begin(now);
+        Demand::Wait(Flight::take_off(self, &mut state, true))
+    }
+
+    /// The fetch that is under way, or a new one; whether it is new.
+    fn join(self: &Arc<Self>, demanded: bool) -> (Flight, bool) {
+        let mut state = self.state();
+        match &state.in_flight {
+            Some(flight) => (flight.clone(), false),
+            None => (Flight::take_off(self, &mut state, demanded), true),
+        }
     }
 
     /// Fetches now, or waits for the fetch that is under way; whether it brought keys.
     pub(super) async fn refresh(self: &Arc<Self>) -> bool {
-        let mut flight = {
-            let mut state = self.state();
-            match &state.in_flight {
-                Some(flight) => flight.clone(),
-                None => self.take_off(&mut state, false),
-            }
-        };
+        let (mut flight, _) = self.join(false);
         flight.landed().await
     }
 
-    fn take_off(self: &Arc<Self>, state: &mut State, demanded: bool) -> Flight {
-        let (landing, landed) = watch::channel(None);
-        let flight = Flight { landed, demanded };
-        state.in_flight = Some(flight.clone());
-        let landing = Landing {
-            store: self.clone(),
-            channel: landing,
-            outcome: Err("the fetch was interrupted".to_owned()),
-        };
-        tokio::spawn(async move {
-            let outcome = landing.store.fetch().await;
-            landing.ended(outcome);
-        });
-        flight
-    }
-
-    /// One fetch, from the source to the current set.
-    async fn fetch(&self) -> Result<(), String> {
+    /// One fetch, from the source to the current set and the snapshot.
+    async fn fetch(&self, landing: Landing) {
         let fetched = match self.source.document().await {
-            Ok(document) => self.read(&document),
+            Ok(document) => self.read(&document).map(|(keys, skipped)| {
+                self.replace(keys, &skipped);
+                document
+            }),
             Err(fault) => Err(fault),
         };
         match fetched {
-            Ok((keys, skipped)) => {
+            Ok(document) => {
                 self.metrics.keys_refreshed(self.issuer, Refresh::Ok);
-                log::info!(
-                    "issuer {}: {} signing keys{}",
-                    self.name,
-                    keys.len(),
-                    summary(&skipped)
-                );
-                // The whole set is replaced, so that a key that was withdrawn dies here.
-                self.current.store(Some(Arc::new(KeySet {
-                    keys,
-                    fetched: self.clock.monotonic(),
-                    number: self.number.fetch_add(1, Ordering::Relaxed) + 1,
-                })));
-                Ok(())
+                landing.ended(Ok(()));
+                // Nobody waits for the disk.
+                if let Some(snapshot) = &self.snapshot {
+                    snapshot.keep(document).await;
+                }
             }
             Err(fault) => {
                 let outcome = match &fault {
@@ -261,9 +314,40 @@ impl KeyStore {
                     FetchFault::Invalid(_) => Refresh::Invalid,
                 };
                 self.metrics.keys_refreshed(self.issuer, outcome);
-                Err(fault.text().to_owned())
+                landing.ended(Err(fault.text().to_owned()));
             }
         }
+    }
+
+    /// The whole set is replaced, so that a key that was withdrawn dies here.
+    fn replace(&self, keys: Keys, skipped: &[Skip]) {
+        log::info!(
+            "issuer {}: {} signing keys{}",
+            self.name,
+            keys.len(),
+            summary(skipped)
+        );
+        let (set, old) = self.put(keys, Duration::ZERO, false);
+        for kid in old.iter().flat_map(|old| set.keys.renamed(&old.keys)) {
+            log::warn!(
+                "issuer {}: {kid:?} names another key than before: the issuer was set up anew, or somebody else \
+                 answers in its place",
+                self.name
+            );
+        }
+    }
+
+    /// Makes this the current set; it and the one before.
+    fn put(&self, keys: Keys, born: Duration, from_snapshot: bool) -> (Arc<KeySet>, OldSet) {
+        let set = Arc::new(KeySet {
+            keys,
+            since: self.clock.monotonic(),
+            born,
+            from_snapshot,
+            number: self.number.fetch_add(1, Ordering::Relaxed) + 1,
+        });
+        let old = self.current.swap(Some(set.clone()));
+        (set, old)
     }
 
     fn read(&self, document: &[u8]) -> Result<(Keys, Vec<Skip>), FetchFault> {
@@ -296,122 +380,18 @@ impl KeyStore {
             } else {
                 failures + 1
             };
-            let pause = pause(&self.plan, failures, self.current.load().is_some());
-            tokio::time::sleep(jittered(pause)).await;
+            let set = self.current.load();
+            let ours = set.as_deref().is_some_and(|set| !set.from_snapshot);
+            tokio::time::sleep(jittered(pause(&self.plan, failures, ours))).await;
         }
-    }
-
-    /// How many keys are held and for how long, or why there are none.
-    pub(super) fn readiness(&self) -> Result<usize, String> {
-        let set = self.current.load();
-        let fault = self.state().fault.clone();
-        let Some(set) = set.as_deref() else {
-            return Err(fault.unwrap_or_else(|| "no keys were fetched yet".to_owned()));
-        };
-        let age = self.age(set);
-        if age > self.plan.max_stale {
-            return Err(format!(
-                "the keys are {} s old: {}",
-                age.as_secs(),
-                fault.as_deref().unwrap_or("no fetch since")
-            ));
-        }
-        Ok(set.keys.len())
-    }
-
-    pub(super) fn held(&self) -> Vec<HeldKey> {
-        let set = self.current.load();
-        let held = set.as_deref().map(|set| set.keys.held(self.age(set)));
-        held.unwrap_or_default()
-    }
-
-    /// Brings the gauges up to date; called when somebody looks.
-    pub(super) fn publish(&self) {
-        let set = self.current.load();
-        let (keys, age) = set
-            .as_deref()
-            .map_or((0, Duration::ZERO), |set| (set.keys.len(), self.age(set)));
-        self.metrics.keys_held(self.issuer, keys, age);
     }
 
     fn age(&self, set: &KeySet) -> Duration {
-        self.clock.monotonic().saturating_sub(set.fetched)
+        set.age(self.clock.monotonic())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Each holder makes a few assignments that cannot panic.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
-}
-
-/// Ends a flight however its task ends, a panic included.
-struct Landing {
-    store: Arc<KeyStore>,
-    channel: watch::Sender<Option<bool>>,
-    outcome: Result<(), String>,
-}
-
-impl Landing {
-    fn ended(mut self, outcome: Result<(), String>) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        let fault = std::mem::replace(&mut self.outcome, Ok(())).err();
-        let brought = fault.is_none();
-        let mut state = self.store.state();
-        // Once per change: an issuer that is down for an hour is one line.
-        if fault != state.fault
-            && let Some(reason) = &fault
-        {
-            log::warn!("issuer {}: keys not fetched: {reason}", self.store.name);
-        }
-        state.fault = fault;
-        state.in_flight = None;
-        drop(state);
-        self.channel.send_replace(Some(brought));
-    }
-}
-
-/// The pause before the next fetch, after this many failures in a row.
-fn pause(plan: &KeysPlan, failures: u32, have_keys: bool) -> Duration {
-    // Ahead of time, so that the jitter never makes a set older than `refresh`.
-    let ahead = plan.refresh.mul_f64(0.8);
-    if failures == 0 {
-        return ahead;
-    }
-    let doubled = FIRST_RETRY.saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
-    // With keys in hand there is no hurry, and an issuer that comes back should not find a crowd.
-    let longest = if have_keys {
-        ahead
-    } else {
-        plan.cooldown.min(ahead)
-    };
-    doubled.min(longest)
-}
-
-/// Ten per cent either way, so that replicas do not ask together.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [128];
-    // Without randomness the pause is merely exact.
-    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut byte);
-    pause.mul_f64(0.9 + 0.2 * f64::from(byte[0]) / 255.0)
-}
-
-/// What was left out, by reason.
-fn summary(skipped: &[Skip]) -> String {
-    if skipped.is_empty() {
-        return String::new();
-    }
-    let mut counts = std::collections::BTreeMap::<Skip, usize>::new();
-    for skip in skipped {
-        *counts.entry(*skip).or_default() += 1;
-    }
-    let listed: Vec<_> = counts
-        .iter()
-        .map(|(skip, count)| format!("{} {count}", skip.label()))
-        .collect();
-    format!("; skipped: {}", listed.join(", "))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::inbox::Unheard;
 use super::revoked::{NotBefore, Revocations};
-use super::{HeldKey, Trusted, Verifier};
+use super::{HeldKey, KeysState, Trusted, Verifier};
 use crate::config::plan::IssuerId;
 
 /// An issuer's not-before as it stands.
@@ -18,12 +18,18 @@ pub struct HeldNotBefore {
 }
 
 impl Verifier {
-    /// Per issuer, what `/readyz` says about its keys: `Ok(keys)` or why not.
-    pub fn readiness(&self) -> Vec<(Arc<str>, Result<usize, String>)> {
+    /// Per issuer, what `/readyz` says about its keys.
+    pub fn readiness(&self) -> Vec<(Arc<str>, KeysState)> {
         let issuers = self.issuers.iter();
         issuers
-            .map(|issuer| (issuer.plan.name.clone(), issuer.keys.readiness()))
+            .map(|issuer| (issuer.plan.name.clone(), issuer.keys.state_of_keys()))
             .collect()
+    }
+
+    /// Whether an issuer is not asked about tokens now because it does not answer; `None` if it never is.
+    pub fn breaker_open(&self, issuer: IssuerId) -> Option<bool> {
+        let asker = self.issuers[issuer.0].introspector.as_ref()?;
+        Some(asker.is_open())
     }
 
     /// The keys that an issuer's tokens are proved with.
@@ -54,10 +60,12 @@ impl Verifier {
     pub async fn keep_fresh(&self, issuer: IssuerId) {
         let Trusted { keys, watch, .. } = &self.issuers[issuer.0];
         let Some(watch) = watch else {
+            keys.restore();
             return keys.keep_fresh().await;
         };
         // Before the keys: until they are there no token is judged.
         watch.look().await;
+        keys.restore();
         tokio::join!(keys.keep_fresh(), watch.keep_looking());
     }
 

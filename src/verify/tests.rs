@@ -14,6 +14,8 @@ mod revocation;
 mod revoked;
 mod server;
 mod signatures;
+mod snapshot;
+mod stress;
 mod tls;
 mod tokens;
 mod wycheproof;
@@ -53,6 +55,7 @@ pub(super) fn issuer() -> IssuerPlan {
             cooldown: Duration::from_secs(10),
             max_stale: Duration::from_secs(24 * 3600),
             timeout: Duration::from_secs(5),
+            snapshot: None,
         },
         not_before: None,
         logout_clients: Vec::new(),

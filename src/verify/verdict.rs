@@ -29,6 +29,8 @@ pub struct Wanted<'a> {
     pub(super) proof: Proof,
     /// Empty is all.
     pub(super) issuers: &'a [IssuerId],
+    /// SHA-256 of the certificate that the caller has shown on its connection.
+    pub(super) certificate: Option<&'a [u8; 32]>,
 }
 
 impl<'a> Wanted<'a> {
@@ -36,7 +38,15 @@ impl<'a> Wanted<'a> {
         Wanted {
             proof: policy.proof,
             issuers: &policy.issuers,
+            certificate: None,
         }
+    }
+
+    /// By a caller with this certificate, or with none.
+    #[must_use]
+    pub fn by(mut self, certificate: Option<&'a [u8; 32]>) -> Self {
+        self.certificate = certificate;
+        self
     }
 
     pub(super) fn takes(&self, issuer: IssuerId) -> bool {

@@ -259,6 +259,19 @@ fn compose_runs_pinned_images_without_privileges() {
 }
 
 #[test]
+fn compose_gives_the_gateway_what_its_configuration_asks_for() {
+    let compose = compose();
+    let given = compose["services"]["gateway"]["environment"].as_object();
+    let given: Vec<&String> = given.unwrap().keys().collect();
+    let configuration = read("deploy/portcullis.yaml");
+    let wanted = configuration.split("${env:").skip(1);
+    let wanted: Vec<&str> = wanted
+        .filter_map(|rest| Some(rest.split_once('}')?.0))
+        .collect();
+    assert_eq!(given, wanted);
+}
+
+#[test]
 fn compose_gives_the_drain_its_time() {
     let compose = compose();
     let grace = compose["services"]["gateway"]["stop_grace_period"].as_str();

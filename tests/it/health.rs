@@ -10,7 +10,7 @@ use portcullis::clock::Clock;
 use portcullis::demo::issuer::{Issuer, IssuerOptions};
 
 use crate::support::{
-    Authority, Closed, Gateway, Origin, Scratch, SecureOrigin, Setup, eventually, get,
+    Authority, Closed, Connection, Gateway, Origin, Scratch, SecureOrigin, Setup, eventually, get,
 };
 
 const ROUTES: &str = "[{ name: open, match: { path: /open }, upstream: pool, access: public }]";
@@ -228,6 +228,27 @@ fn refusals_of_the_service_are_no_failures() {
     }
     has(&gateway, "healthy", 2.0);
     assert_eq!((a.served(), b.served()), (3, 3));
+}
+
+/// A caller that does not finish its upload must not take peers out, whatever it does.
+#[test]
+fn a_slow_upload_is_no_failure_of_the_peer() {
+    let (a, b) = (Origin::start(), Origin::start());
+    let gateway = start(
+        &[a.address(), b.address()],
+        "timeouts: { read: 200ms }, outlier: { failures: 1, eject: 10s }, breaker: { window: 1 }",
+        Clock::system(),
+    );
+    let answer = Connection::open(gateway.address())
+        .send("PUT /open HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
+        .answer();
+    assert_eq!(answer.status, 408);
+    gateway.counts(
+        "portcullis_rejections_total{reason=\"body_too_slow\",route=\"open\"}",
+        1.0,
+    );
+    has(&gateway, "healthy", 2.0);
+    assert_eq!(ask(&gateway), 200, "and the breaker is closed");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The life of an issuer's keys, end to end: rotation, cool-down, withdrawal, and an issuer that fails in every way.
+//! The life of an issuer's keys, end to end: cool-down, where they come from, and which of them verifies what.
 
 use std::time::Duration;
 
@@ -24,14 +24,9 @@ fn trusted(issuer: &Issuer, more: &str) -> String {
     )
 }
 
-/// Keys that are fetched anew as often as the contract allows, and fetches that give up soon.
-const BRISK: &str = ", keys: { refresh: 1s, timeout: 300ms }";
-
 fn refreshes(outcome: &str) -> String {
     format!("portcullis_jwks_refreshes_total{{issuer=\"keycloak\",outcome=\"{outcome}\"}}")
 }
-
-const KEYS: &str = "portcullis_jwks_keys{issuer=\"keycloak\"}";
 
 fn ask(gateway: &Gateway, token: &str) -> u16 {
     get(gateway.address(), "/accounts", Some(token)).status
@@ -52,45 +47,6 @@ fn of_nobody(issuer: &Issuer, number: usize) -> String {
     issuer.mint(ClaimsEdit::of(READER, &[]).header(move |header| {
         header.insert("kid".to_owned(), format!("nobody-{number}").into());
     }))
-}
-
-#[test]
-fn a_new_key_serves_at_once_for_one_fetch() {
-    let (issuer, origin) = (issuer(), Origin::start());
-    let gateway = Setup::new(&issuer, origin.address()).start();
-    let old = issuer.token(READER, &[]);
-    assert_eq!(ask(&gateway, &old), 200);
-    assert_eq!(issuer.requests(Endpoint::Certs), 1);
-    issuer.rotate("RS256").unwrap();
-    for _ in 0..3 {
-        assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200);
-    }
-    assert_eq!(issuer.requests(Endpoint::Certs), 2);
-    assert_eq!(issuer.requests(Endpoint::Discovery), 1);
-    assert_eq!(ask(&gateway, &old), 200, "its key is passive, not gone");
-    gateway.counts(&refreshes("ok"), 2.0);
-}
-
-#[test]
-fn fifty_first_requests_share_one_fetch() {
-    let (issuer, origin) = (issuer(), Origin::start());
-    let gateway = Setup::new(&issuer, origin.address()).start();
-    issuer.rotate("RS256").unwrap();
-    // Long enough for all of them to meet.
-    let slow = Fault::Slow(Duration::from_millis(500));
-    issuer.set_fault(Endpoint::Certs, slow);
-    let token = issuer.token(READER, &[]);
-    let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..50)
-            .map(|_| scope.spawn(|| ask(&gateway, &token)))
-            .collect();
-        asked
-            .into_iter()
-            .map(|asked| asked.join().unwrap())
-            .collect()
-    });
-    assert_eq!(statuses, [200; 50]);
-    assert_eq!(issuer.requests(Endpoint::Certs), 2);
 }
 
 #[test]
@@ -142,189 +98,6 @@ fn unknown_key_ids_cost_one_fetch_a_window() {
 }
 
 #[test]
-fn an_undecided_key_is_503_with_retry_after() {
-    let (issuer, origin) = (issuer(), Origin::start());
-    let gateway = Setup::new(&issuer, origin.address()).start();
-    issuer.set_down(true).unwrap();
-    let answer = get(gateway.address(), "/accounts", Some(&of_nobody(&issuer, 0)));
-    assert_eq!(answer.status, 503);
-    assert!(answer.header("retry-after").is_some());
-    assert!(answer.header("www-authenticate").is_none());
-}
-
-#[test]
-fn a_removed_key_is_refused_after_the_next_refresh() {
-    let (issuer, origin) = (issuer(), Origin::start());
-    let gateway = Setup::new(&issuer, origin.address())
-        .issuers(trusted(&issuer, BRISK))
-        .start();
-    let kid = issuer.active_kid("RS256").unwrap();
-    let passive = issuer.kids("RS256", KeyState::Passive).remove(0);
-    let old = issuer.token(READER, &[]);
-    let passive = signed(&issuer, Signer::Kid(passive));
-    assert_eq!(ask(&gateway, &old), 200);
-    assert_eq!(ask(&gateway, &passive), 200, "a passive key is good");
-    issuer.rotate("RS256").unwrap();
-    assert!(issuer.disable(&kid));
-    eventually("the removed key is refused", || ask(&gateway, &old) == 401);
-    eventually("the log says why", || {
-        let log = gateway.access_log(3);
-        log.iter().any(|line| line["reason"] == "unknown_key")
-    });
-    assert_eq!(ask(&gateway, &passive), 200);
-    assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200);
-    assert!(issuer.set_key_state(&kid, KeyState::Passive));
-    eventually("the key is back", || ask(&gateway, &old) == 200);
-}
-
-#[test]
-fn no_bad_answer_replaces_good_keys() {
-    let (issuer, origin) = (issuer(), Origin::start());
-    let gateway = Setup::new(&issuer, origin.address())
-        .issuers(trusted(&issuer, BRISK))
-        .start();
-    let held = gateway.metric(KEYS);
-    assert!(held >= 2.0);
-    let foreign = self::issuer().jwks().to_string();
-    for (fault, outcome) in [
-        (Fault::Status(500), "failed"),
-        (Fault::Status(204), "failed"),
-        (Fault::Html, "invalid"),
-        (Fault::Truncated, "invalid"),
-        (Fault::EmptySet, "invalid"),
-        (Fault::Hang, "failed"),
-        (Fault::Slow(Duration::from_secs(2)), "failed"),
-        (Fault::Redirect, "failed"),
-        (Fault::Oversized(300 * 1024), "failed"),
-        (Fault::RawBody(String::new()), "invalid"),
-        (Fault::RawBody("{\"keys\":{}}".to_owned()), "invalid"),
-        (
-            Fault::RawBody("{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"}]}".to_owned()),
-            "invalid",
-        ),
-    ] {
-        let (failed, ok) = (gateway.metric(&refreshes(outcome)), refreshes("ok"));
-        let name = format!("{fault:?}");
-        issuer.set_fault(Endpoint::Certs, fault);
-        eventually(&format!("{name} counts as {outcome}"), || {
-            gateway.metric(&refreshes(outcome)) > failed
-        });
-        assert_eq!(gateway.metric(KEYS), held, "{name}");
-        assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200, "{name}");
-        assert_eq!(get(gateway.admin(), "/readyz", None).status, 200, "{name}");
-        let before = gateway.metric(&ok);
-        issuer.clear_fault(Endpoint::Certs);
-        eventually("the issuer has recovered", || gateway.metric(&ok) > before);
-    }
-    // Somebody else's good set is a good set: who answers at that address decides. It is taken, whole.
-    let ours = issuer.token(READER, &[]);
-    issuer.set_fault(Endpoint::Certs, Fault::RawBody(foreign));
-    eventually("the set is replaced", || ask(&gateway, &ours) == 401);
-}
-
-/// Discovery is asked again when the keys' address stops working.
-#[test]
-fn no_bad_discovery_replaces_good_keys() {
-    let (issuer, origin) = (issuer(), Origin::start());
-    let gateway = Setup::new(&issuer, origin.address())
-        .issuers(trusted(&issuer, BRISK))
-        .start();
-    let held = gateway.metric(KEYS);
-    for (fault, outcome) in [
-        (Fault::WrongIssuer, "invalid"),
-        (Fault::Html, "invalid"),
-        (Fault::Truncated, "invalid"),
-        (Fault::EmptySet, "invalid"),
-        (
-            Fault::RawBody(format!("{{\"issuer\":\"{}\"}}", issuer.url())),
-            "invalid",
-        ),
-        (
-            Fault::RawBody(format!(
-                "{{\"issuer\":\"{}\",\"jwks_uri\":\"http://keys.example/jwks\"}}",
-                issuer.url()
-            )),
-            "invalid",
-        ),
-        (Fault::Redirect, "failed"),
-        (Fault::Oversized(300 * 1024), "failed"),
-        (Fault::Hang, "failed"),
-        (Fault::Status(404), "failed"),
-    ] {
-        let (before, ok) = (gateway.metric(&refreshes(outcome)), refreshes("ok"));
-        let name = format!("{fault:?}");
-        issuer.set_fault(Endpoint::Discovery, fault);
-        issuer.set_fault(Endpoint::Certs, Fault::Status(500));
-        eventually(&format!("{name} counts as {outcome}"), || {
-            gateway.metric(&refreshes(outcome)) > before
-        });
-        assert_eq!(gateway.metric(KEYS), held, "{name}");
-        assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200, "{name}");
-        let before = gateway.metric(&ok);
-        issuer.clear_fault(Endpoint::Discovery);
-        issuer.clear_fault(Endpoint::Certs);
-        eventually("the issuer has recovered", || gateway.metric(&ok) > before);
-    }
-}
-
-#[test]
-fn a_wrong_issuer_at_the_start_is_told_and_never_trusted() {
-    let (issuer, origin) = (issuer(), Origin::start());
-    issuer.set_fault(Endpoint::Discovery, Fault::WrongIssuer);
-    let gateway = Setup::new(&issuer, origin.address()).start_unready();
-    eventually("the first fetch ended", || {
-        gateway.metric(&refreshes("invalid")) >= 1.0
-    });
-    assert_eq!(issuer.requests(Endpoint::Certs), 0);
-    assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 503);
-    let ready = get(gateway.admin(), "/readyz", None);
-    assert_eq!(ready.status, 503);
-    assert!(ready.text().contains("/realms/other"), "{}", ready.text());
-}
-
-#[test]
-fn the_gateway_outlives_its_issuer() {
-    let (issuer, origin) = (issuer(), Origin::start());
-    issuer.set_down(true).unwrap();
-    let gateway = Setup::new(&issuer, origin.address()).start_unready();
-    let token = issuer.token(READER, &[]);
-    eventually("the first fetch failed", || {
-        gateway.metric(&refreshes("failed")) >= 1.0
-    });
-    assert_eq!(ask(&gateway, &token), 503);
-    assert_eq!(get(gateway.admin(), "/readyz", None).status, 503);
-    assert_eq!(get(gateway.admin(), "/livez", None).status, 200);
-    issuer.set_down(false).unwrap();
-    gateway.wait_ready();
-    assert_eq!(ask(&gateway, &token), 200);
-    issuer.set_down(true).unwrap();
-    assert_eq!(ask(&gateway, &token), 200, "cached keys go on serving");
-    assert_eq!(get(gateway.admin(), "/readyz", None).status, 200);
-}
-
-#[test]
-fn keys_that_are_too_old_are_none() {
-    let clock = Clock::manual(Clock::system().unix());
-    let issuer = Issuer::start_blocking(IssuerOptions {
-        clock: clock.clone(),
-        ..IssuerOptions::default()
-    })
-    .unwrap();
-    let origin = Origin::start();
-    let gateway = Setup::new(&issuer, origin.address())
-        .clock(clock.clone())
-        .start();
-    clock.advance(Duration::from_secs(24 * 3600));
-    assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200);
-    clock.advance(Duration::from_secs(1));
-    assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 503);
-    assert_eq!(last_reason(&gateway, 2), "keys_stale");
-    let ready = get(gateway.admin(), "/readyz", None);
-    assert_eq!(ready.status, 503);
-    assert!(ready.text().contains("old"), "{}", ready.text());
-}
-
-#[test]
 fn keys_are_read_from_a_file_and_read_again() {
     let (issuer, origin, files) = (issuer(), Origin::start(), Scratch::new());
     let path = files.write("jwks.json", issuer.jwks().to_string());
@@ -348,6 +121,54 @@ fn keys_are_read_from_a_file_and_read_again() {
     assert_eq!(ask(&gateway, &rotated), 200);
     assert_eq!(issuer.requests(Endpoint::Certs), 0);
     assert_eq!(issuer.requests(Endpoint::Discovery), 0);
+}
+
+#[test]
+fn a_restart_during_an_outage_serves_from_the_snapshot() {
+    let (issuer, origin, files) = (issuer(), Origin::start(), Scratch::new());
+    let path = files.path("keys.json");
+    let keeping = format!(", keys: {{ snapshot: '{}' }}", path.display());
+    let setup = Setup::new(&issuer, origin.address()).issuers(trusted(&issuer, &keeping));
+    let first = setup.clone().start();
+    eventually("the keys are kept", || path.exists());
+    let written = "portcullis_jwks_snapshots_total{issuer=\"keycloak\",outcome=\"ok\"}";
+    first.counts(written, 1.0);
+    drop(first);
+    issuer.set_down(true).unwrap();
+    // It is ready, though nobody has answered it.
+    let gateway = setup.clone().start();
+    assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200);
+    assert_eq!(ask(&gateway, &of_nobody(&issuer, 1)), 503);
+    assert_eq!(
+        ask(
+            &gateway,
+            &signed(&issuer, Signer::Foreign("RS256".to_owned()))
+        ),
+        401
+    );
+    let state = || get(gateway.admin(), "/readyz", None).json()["issuers"][0].clone();
+    assert_eq!(state()["from_snapshot"], true);
+    let warning = state()["warning"].to_string();
+    assert!(warning.contains("from a snapshot"), "{warning}");
+    let from_snapshot = "portcullis_jwks_from_snapshot{issuer=\"keycloak\"}";
+    gateway.counts(from_snapshot, 1.0);
+    // Rotated meanwhile, and back: it has not been forgotten for minutes.
+    issuer.rotate("RS256").unwrap();
+    issuer.set_down(false).unwrap();
+    eventually("the issuer is asked again", || {
+        ask(&gateway, &issuer.token(READER, &[])) == 200
+    });
+    gateway.counts(from_snapshot, 0.0);
+    assert_eq!(state()["from_snapshot"], false);
+    assert!(state()["warning"].is_null());
+    gateway.counts(written, 1.0);
+    drop(gateway);
+    // What is broken is as if it were not there.
+    issuer.set_down(true).unwrap();
+    files.write("keys.json", "<html>");
+    let gateway = setup.start_unready();
+    assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 503);
+    assert_eq!(get(gateway.admin(), "/readyz", None).status, 503);
 }
 
 #[test]
@@ -382,57 +203,6 @@ fn tokens_may_name_another_address_than_discovery_has() {
     assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200);
     let got = origin.only();
     assert_eq!(got.header("x-auth-issuer"), Some(issuer.url().as_str()));
-}
-
-#[test]
-fn one_issuer_never_speaks_for_another() {
-    let origin = Origin::start();
-    let (first, second) = (issuer(), issuer());
-    let gateway = Setup::new(&first, origin.address())
-        .issuers(format!(
-            "{{ first: {{ issuer: '{}', audience: [eazybank-gateway] }},
-                second: {{ issuer: '{}', audience: [eazybank-gateway] }} }}",
-            first.url(),
-            second.url()
-        ))
-        .start();
-    for issuer in [&first, &second] {
-        assert_eq!(ask(&gateway, &issuer.token(READER, &[])), 200);
-    }
-    let received = origin.received();
-    for (received, issuer) in received.iter().zip([&first, &second]) {
-        assert_eq!(
-            received.header("x-auth-issuer"),
-            Some(issuer.url().as_str())
-        );
-    }
-    // Signed by a key that we trust, for what its owner may not say.
-    let theirs = second.url();
-    let forged = first.mint(ClaimsEdit::of(READER, &[]).claims(move |claims| {
-        claims.insert("iss".to_owned(), theirs.into());
-    }));
-    assert_eq!(ask(&gateway, &forged), 401);
-    assert_eq!(last_reason(&gateway, 3), "unknown_key");
-    // Under the other's key id it is the signature that betrays it.
-    let (theirs, kid) = (second.url(), second.active_kid("RS256").unwrap());
-    let forged = first.mint(
-        ClaimsEdit::of(READER, &[])
-            .claims(move |claims| {
-                claims.insert("iss".to_owned(), theirs.into());
-            })
-            .header(move |header| {
-                header.insert("kid".to_owned(), kid.into());
-            })
-            .signed_by(Signer::Foreign("RS256".to_owned())),
-    );
-    assert_eq!(ask(&gateway, &forged), 401);
-    assert_eq!(last_reason(&gateway, 4), "bad_signature");
-    // One of them is down: the other's tokens are judged.
-    second.set_down(true).unwrap();
-    assert_eq!(ask(&gateway, &first.token(READER, &[])), 200);
-    let log = gateway.access_log(5);
-    assert_eq!(log[0]["issuer"], "first");
-    assert_eq!(log[1]["issuer"], "second");
 }
 
 #[test]

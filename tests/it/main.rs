@@ -9,6 +9,7 @@
 
 mod answers;
 mod carry;
+mod faults;
 mod keys;
 mod matrix;
 mod pools;
@@ -17,7 +18,9 @@ mod cli;
 mod demo;
 mod deploy;
 mod docs;
+mod hostile;
 mod layout;
+mod opening;
 mod process;
 mod health;
 mod introspection;

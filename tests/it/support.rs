@@ -1,21 +1,26 @@
 //! What the tests stand on: a gateway in this process, an origin that records bytes, and clients that send them.
 
 mod demo;
+mod faulty;
+pub mod frames;
 mod gateway;
 mod http1;
 mod http2;
 mod origin;
 mod scratch;
+mod strict;
 mod tls;
 mod wire;
 mod process;
 
 pub use demo::{Demo, command as demo_command};
+pub use faulty::{Faulty, Ill, gzip_bomb};
 pub use gateway::{Gateway, Setup, eventually};
 pub use http1::{Answer, Connection, get, send};
 pub use http2::Http2;
 pub use origin::{Origin, Received};
 pub use process::{Finished, Process, Running, free_ports, loopback, portcullis, run};
 pub use scratch::Scratch;
-pub use tls::{Authority, SecureOrigin, open_tls};
+pub use strict::StrictOrigin;
+pub use tls::{Authority, Pair, SecureOrigin, handshake, open_tls};
 pub use wire::{Closed, Full, Wire};

@@ -36,15 +36,10 @@ struct Edge {
 impl Edge {
     fn before(origin: &Origin) -> Self {
         let (authority, files, issuer) = (Authority::new(), Scratch::new(), issuer());
-        let pair = authority.certify(NAME);
-        let certificate = files.write("tls.crt", &pair.certificate);
-        let key = files.write("tls.key", &pair.key);
+        let pair = authority.certify(NAME).written_to(&files);
         let gateway = Setup::new(&issuer, origin.address())
             .listeners(format!(
-                "[{{ address: '127.0.0.1:1', tls: {{ certificate: '{}', private_key: '{}' }} }},
-                  {{ address: '127.0.0.1:2' }}]",
-                certificate.display(),
-                key.display()
+                "[{{ address: '127.0.0.1:1', tls: {{ {pair} }} }}, {{ address: '127.0.0.1:2' }}]"
             ))
             .routes(ROUTES)
             .start();

@@ -22,6 +22,7 @@ const KNOWN: [&str; 13] = [
     "eddsa-cc",
     "es256-cc",
     "gateway",
+    // See `introspection` for these two.
     "lightweight-cc",
     "no-audience-cc",
     "no-roles-cc",
@@ -36,7 +37,6 @@ pub fn all(world: &World) {
     callcenter(world);
     accounts_reader(world);
     without_permission(world);
-    not_for_us(world);
     algorithms(world);
     without_service_account(world);
 }
@@ -87,24 +87,6 @@ fn without_permission(world: &World) {
     }
 }
 
-fn not_for_us(world: &World) {
-    let token = |who| {
-        let token = world.keycloak.token(who, "accounts:read");
-        assert_eq!(opened(&token).1.get("aud"), None, "{who}");
-        token
-    };
-    let (gateway, call) = (&world.gateway, read("accounts"));
-    // Neither names us, so Keycloak is asked about both. It tells nobody about a token that is not for him.
-    let foreign = token("no-audience-cc");
-    gateway.refuses("no-audience-cc", call, &foreign, 401, "inactive");
-    let light = token("lightweight-cc");
-    let asked = r#"portcullis_introspections_total{issuer="keycloak",outcome="active"}"#;
-    let before = gateway.metric(asked);
-    gateway.passes("lightweight-cc", call, &light);
-    gateway.passes("lightweight-cc again", call, &light);
-    assert_eq!(gateway.metric(asked), before + 1.0, "asked once");
-}
-
 fn algorithms(world: &World) {
     for (who, algorithm, typ) in [
         ("callcenter-cc", "RS256", "JWT"),
@@ -141,7 +123,9 @@ pub fn short(world: &World) {
     gateway.passes("short-cc", call, &token);
     let (_, claims) = opened(&token);
     let seconds = |name: &str| claims[name].as_u64().unwrap();
-    assert_eq!(seconds("exp") - seconds("iat"), 5);
+    // Keycloak reads its clock twice, and a second may end in between.
+    let life = seconds("exp") - seconds("iat");
+    assert!((5..=6).contains(&life), "{life} s");
     let end = seconds("exp") + LEEWAY;
     let mut good_until = 0;
     eventually("the token has expired", 20, || {

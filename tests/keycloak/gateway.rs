@@ -13,6 +13,19 @@ use crate::say::say;
 use crate::{eventually, free_port};
 
 const CONFIG: &str = include_str!("../../conf/demo.yaml");
+/// The same service where a signature is not enough.
+const PROOFS: &str = "
+  - name: accounts-introspect
+    match: { path: /introspect/accounts, methods: [GET] }
+    strip_prefix: /introspect/accounts
+    upstream: accounts
+    access: { scopes: ['accounts:read'], realm_roles: [ACCOUNTS], proof: introspect }
+  - name: accounts-fresh
+    match: { path: /fresh/accounts, methods: [GET] }
+    strip_prefix: /fresh/accounts
+    upstream: accounts
+    access: { scopes: ['accounts:read'], realm_roles: [ACCOUNTS], proof: { fresh: $fresh } }
+";
 pub const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
 /// The secrets that the configuration asks for.
 pub const SECRETS: [(&str, &str); 2] = [
@@ -22,6 +35,10 @@ pub const SECRETS: [(&str, &str); 2] = [
 /// Seconds between two refreshes of the keys, and the clock difference that `exp` is forgiven.
 pub const REFRESH: u64 = 5;
 pub const LEEWAY: u64 = 5;
+/// Seconds between two fetches that unknown keys may cause.
+pub const COOLDOWN: u64 = 1;
+/// Seconds that an answer about a token may be old on the route `accounts-fresh`.
+pub const FRESH: u64 = 5;
 
 pub struct Portcullis {
     process: Child,
@@ -31,53 +48,113 @@ pub struct Portcullis {
     admin: SocketAddr,
 }
 
+/// What differs from `conf/demo.yaml`.
+pub struct Setup<'a> {
+    pub issuer: &'a str,
+    pub services: &'a Services,
+    /// More keys for the issuer, as lines of YAML.
+    pub more: &'a str,
+    /// Old text and new.
+    pub changes: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Setup<'a> {
+    pub fn new(issuer: &'a str, services: &'a Services) -> Self {
+        Setup {
+            issuer,
+            services,
+            more: "",
+            changes: &[],
+        }
+    }
+}
+
 /// One call of a service through the gateway.
 #[derive(Clone, Copy)]
 pub struct Call {
     pub service: &'static str,
-    pub writes: bool,
+    what: What,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum What {
+    Read,
+    Write,
+    /// Reads where the issuer is asked each time.
+    Introspect,
+    /// Reads where an answer of the issuer may be [`FRESH`] seconds old.
+    Fresh,
 }
 
 pub fn read(service: &'static str) -> Call {
-    Call {
-        service,
-        writes: false,
-    }
+    let what = What::Read;
+    Call { service, what }
 }
 
 pub fn write(service: &'static str) -> Call {
+    let what = What::Write;
+    Call { service, what }
+}
+
+/// Only `accounts` has these two.
+pub fn introspect() -> Call {
     Call {
-        service,
-        writes: true,
+        service: "accounts",
+        what: What::Introspect,
+    }
+}
+
+pub fn fresh() -> Call {
+    Call {
+        service: "accounts",
+        what: What::Fresh,
     }
 }
 
 impl Call {
     fn method(self) -> &'static str {
-        if self.writes { "PUT" } else { "GET" }
+        if self.what == What::Write {
+            "PUT"
+        } else {
+            "GET"
+        }
     }
 
     fn path(self) -> String {
-        let rest = if self.writes { "update" } else { "fetch" };
-        format!("/eazybank/{}/api/{rest}", self.service)
+        let service = self.service;
+        match self.what {
+            What::Read => format!("/eazybank/{service}/api/fetch"),
+            What::Write => format!("/eazybank/{service}/api/update"),
+            What::Introspect => "/introspect/accounts/api/fetch".to_owned(),
+            What::Fresh => "/fresh/accounts/api/fetch".to_owned(),
+        }
     }
 
     fn route(self) -> String {
-        let what = if self.writes { "write" } else { "read" };
+        let what = match self.what {
+            What::Read => "read",
+            What::Write => "write",
+            What::Introspect => "introspect",
+            What::Fresh => "fresh",
+        };
         format!("{}-{what}", self.service)
     }
 }
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.method(), self.service)
+        let proof = match self.what {
+            What::Read | What::Write => "",
+            What::Introspect => ", introspect",
+            What::Fresh => ", fresh",
+        };
+        write!(f, "{} {}{proof}", self.method(), self.service)
     }
 }
 
 impl Portcullis {
-    /// Runs `conf/demo.yaml` with an issuer, more keys for it and these services. Returns when it answers, which is
-    /// long before it is ready.
-    pub fn start(issuer: &str, more: &str, services: &Services) -> Self {
+    /// Returns when it answers, which is long before it is ready.
+    pub fn start(setup: &Setup<'_>) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let [address, admin] = [free_port(), free_port()].map(|p| ([127, 0, 0, 1], p).into());
@@ -86,7 +163,7 @@ impl Portcullis {
                 .join(format!("keycloak-{}-{number}-{name}", std::process::id()))
         };
         let (config, log) = (place("portcullis.yaml"), place("log"));
-        std::fs::write(&config, yaml(issuer, more, address, admin, services)).unwrap();
+        std::fs::write(&config, yaml(setup, address, admin)).unwrap();
         let output = File::create(&log).unwrap();
         let process = Command::new(BINARY)
             .arg("run")
@@ -115,6 +192,10 @@ impl Portcullis {
 
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     pub fn assert_alive(&mut self) {
@@ -213,12 +294,37 @@ impl Portcullis {
         lines.collect::<Vec<_>>().join(", ")
     }
 
+    /// Tokens that were judged good so far, by where the proof came from.
+    pub fn proved(&self, source: &str) -> f64 {
+        self.metric(&format!(
+            "portcullis_token_verifications_total{{issuer=\"keycloak\",outcome=\"ok\",source=\"{source}\"}}"
+        ))
+    }
+
+    /// Questions that were sent to the issuer so far.
+    pub fn asked(&self, outcome: &str) -> f64 {
+        self.metric(&format!(
+            "portcullis_introspections_total{{issuer=\"keycloak\",outcome=\"{outcome}\"}}"
+        ))
+    }
+
+    /// Fetches of keys so far.
+    pub fn fetched(&self, outcome: &str) -> f64 {
+        self.metric(&format!(
+            "portcullis_jwks_refreshes_total{{issuer=\"keycloak\",outcome=\"{outcome}\"}}"
+        ))
+    }
+
+    /// All that it has written so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Two more good fetches of the keys from now on: the second began after now.
     pub fn wait_refreshed(&self) {
-        let series = r#"portcullis_jwks_refreshes_total{issuer="keycloak",outcome="ok"}"#;
-        let before = self.metric(series);
+        let before = self.fetched("ok");
         eventually("the keys are refreshed", 4 * REFRESH, || {
-            self.metric(series) >= before + 2.0
+            self.fetched("ok") >= before + 2.0
         });
     }
 }
@@ -228,7 +334,7 @@ impl Drop for Portcullis {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             for line in &lines[lines.len().saturating_sub(20)..] {
                 say!("gateway: {line}");
@@ -239,34 +345,34 @@ impl Drop for Portcullis {
     }
 }
 
-fn yaml(
-    issuer: &str,
-    more: &str,
-    address: SocketAddr,
-    admin: SocketAddr,
-    services: &Services,
-) -> String {
-    let mut yaml = CONFIG.to_owned();
-    let mut put = |old: &str, new: String| {
-        assert!(yaml.contains(old), "conf/demo.yaml has no {old}");
-        yaml = yaml.replace(old, &new);
+fn yaml(setup: &Setup<'_>, address: SocketAddr, admin: SocketAddr) -> String {
+    let mut yaml = CONFIG.to_owned() + PROOFS;
+    let mut put = |old: &str, new: &str| {
+        assert!(yaml.contains(old), "the configuration has no {old}");
+        yaml = yaml.replace(old, new);
     };
-    put("127.0.0.1:8072", address.to_string());
-    put("127.0.0.1:9072", admin.to_string());
-    put("http://127.0.0.1:8180/realms/eazybank", issuer.to_owned());
+    put("127.0.0.1:8072", &address.to_string());
+    put("127.0.0.1:9072", &admin.to_string());
+    put("http://127.0.0.1:8180/realms/eazybank", setup.issuer);
     put(
         "    audience: [eazybank-gateway]\n",
-        format!(
+        &format!(
             "    audience: [eazybank-gateway]\n    leeway: {LEEWAY}s\n    \
-             keys: {{ refresh: {REFRESH}s, cooldown: 1s }}\n{more}"
+             keys: {{ refresh: {REFRESH}s, cooldown: {COOLDOWN}s }}\n{}",
+            setup.more
         ),
     );
+    put("$fresh", &format!("{FRESH}s"));
     for (old, service) in [
         ("127.0.0.1:8081", "accounts"),
         ("127.0.0.1:8082", "loans"),
         ("127.0.0.1:8083", "cards"),
     ] {
-        put(old, services.get(service).address().to_string());
+        let service = setup.services.get(service);
+        put(old, &service.address().to_string());
+    }
+    for (old, new) in setup.changes {
+        put(old, new);
     }
     yaml
 }

@@ -1,6 +1,6 @@
 //! One name for Keycloak outside, another inside.
 
-use crate::gateway::{Portcullis, read};
+use crate::gateway::{Portcullis, Setup, introspect, read};
 use crate::keycloak::REALM;
 use crate::say::say;
 use crate::{World, eventually};
@@ -27,17 +27,26 @@ pub fn all(world: &mut World) {
     say!("asked as {inside}: issuer {issuer}, jwks_uri {certs}");
 
     let discovery = format!("    discovery_url: {inside}\n");
-    let gateway = Portcullis::start(&issuer, &discovery, services);
+    let setup = Setup {
+        more: &discovery,
+        ..Setup::new(&issuer, services)
+    };
+    let gateway = Portcullis::start(&setup);
     gateway.wait_ready();
     for host in ["localhost", "127.0.0.1"] {
         keycloak.call_it(host);
         let token = keycloak.token("callcenter-cc", "accounts:read");
         let who = format!("a token fetched through {host}");
         gateway.passes(&who, read("accounts"), &token);
+        // The gateway asks through the inside, about a token that names the outside.
+        gateway.passes(&who, introspect(), &token);
     }
 
     let wrong = keycloak.url(REALM);
-    let gateway = Portcullis::start(&wrong, &discovery, services);
+    let gateway = Portcullis::start(&Setup {
+        issuer: &wrong,
+        ..setup
+    });
     let mut readiness = gateway.readiness();
     eventually("the reason names both issuers", 20, || {
         readiness = gateway.readiness();

@@ -1,11 +1,14 @@
-//! Keycloak itself: started and stopped by the repository's script, asked as its clients and its administrator do.
+//! Keycloak itself: started and stopped by the repository's script, asked as its clients do.
+
+mod admin;
 
 use std::process::Command;
-use std::time::Instant;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::http1::{Answer, Connection};
 use crate::say::say;
@@ -13,7 +16,9 @@ use crate::say::say;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/keycloak.sh");
 pub const REALM: &str = "/realms/eazybank";
 pub const TOKEN: &str = "/realms/eazybank/protocol/openid-connect/token";
-const KEYS: &str = "/admin/realms/eazybank/components?type=org.keycloak.keys.KeyProvider";
+const INTROSPECT: &str = "/realms/eazybank/protocol/openid-connect/token/introspect";
+const REVOKE: &str = "/realms/eazybank/protocol/openid-connect/revoke";
+const LOGOUT: &str = "/realms/eazybank/protocol/openid-connect/logout";
 
 /// A Keycloak that may not run yet; stopped when dropped, on failure too.
 pub struct Keycloak {
@@ -22,6 +27,8 @@ pub struct Keycloak {
     /// What requests name, which is part of the issuer unless a hostname is fixed.
     host: String,
     running: bool,
+    /// The administrator's token and when it was asked for: a grant by password costs Keycloak a tenth of a second.
+    administrator: Mutex<Option<(Instant, String)>>,
 }
 
 impl Keycloak {
@@ -32,6 +39,7 @@ impl Keycloak {
             management: crate::free_port(),
             host: format!("127.0.0.1:{port}"),
             running: false,
+            administrator: Mutex::default(),
         }
     }
 
@@ -41,26 +49,79 @@ impl Keycloak {
     ///
     /// When it cannot; the script has then said why, and what to run if something is missing.
     pub fn start(&mut self, options: &str) {
+        self.launch("start", options);
+    }
+
+    /// Starts with what it knew when it ended.
+    pub fn resume(&mut self) -> Arrival {
+        self.launch("resume", "")
+    }
+
+    fn launch(&mut self, verb: &str, options: &str) -> Arrival {
         let began = Instant::now();
-        let status = Command::new(SCRIPT)
-            .arg("start")
+        *self.administrator.lock().unwrap() = None;
+        let script = Command::new(SCRIPT)
+            .arg(verb)
             .env("KEYCLOAK_PORT", self.port.to_string())
             .env("KEYCLOAK_MANAGEMENT_PORT", self.management.to_string())
             .env("KEYCLOAK_OPTS", options)
-            .status();
-        let status = status.unwrap_or_else(|why| panic!("cannot run {SCRIPT}: {why}"));
+            .spawn();
+        let mut script = script.unwrap_or_else(|why| panic!("cannot run {SCRIPT}: {why}"));
+        // The script waits as well, but looks only now and then.
+        let (mut away_until, mut ready) = (began, None);
+        let status = loop {
+            if let Some(status) = script.try_wait().unwrap() {
+                break status;
+            }
+            let now = Instant::now();
+            if ready.is_none() && self.is_ready() {
+                ready = Some(Instant::now());
+            } else if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+                away_until = now;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
         assert!(
             status.success(),
             "Keycloak did not start, see above; what is missing is got by: scripts/keycloak.sh fetch"
         );
         self.running = true;
         say!("Keycloak ready after {} s", began.elapsed().as_secs());
+        Arrival {
+            away_until,
+            ready: ready.unwrap_or_else(Instant::now),
+        }
+    }
+
+    /// What its own probe says; `false` as long as nobody answers.
+    fn is_ready(&self) -> bool {
+        use std::io::{Read as _, Write as _};
+        let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.management)) else {
+            return false;
+        };
+        let request = "GET /health/ready HTTP/1.0\r\nHost: keycloak.test\r\n\r\n";
+        let mut answer = String::new();
+        let read = stream
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .and_then(|()| stream.write_all(request.as_bytes()))
+            .and_then(|()| stream.read_to_string(&mut answer));
+        read.is_ok() && answer.split(' ').nth(1) == Some("200")
     }
 
     pub fn stop(&mut self) {
+        self.end("stop");
+    }
+
+    /// As a crash would end it.
+    pub fn kill(&mut self) {
+        self.end("kill");
+    }
+
+    fn end(&mut self, verb: &str) {
         if std::mem::take(&mut self.running) {
-            let status = Command::new(SCRIPT).arg("stop").status();
-            assert!(status.is_ok_and(|status| status.success()), "{SCRIPT} stop");
+            let status = Command::new(SCRIPT).arg(verb).status();
+            let ended = status.is_ok_and(|status| status.success());
+            assert!(ended, "{SCRIPT} {verb}");
         }
     }
 
@@ -136,6 +197,45 @@ impl Keycloak {
         answer.json()
     }
 
+    /// What it says of a token to the gateway's client.
+    #[track_caller]
+    pub fn introspect(&self, token: &str) -> Value {
+        let (client, secret) = credentials("gateway");
+        let fields = [
+            ("client_id", &*client),
+            ("client_secret", &secret),
+            ("token", token),
+        ];
+        let answer = self.form(INTROSPECT, "", &fields);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    }
+
+    /// `eazybank-NAME` gives its own token back (RFC 7009).
+    #[track_caller]
+    pub fn revoke(&self, name: &str, token: &str) {
+        let (client, secret) = credentials(name);
+        let fields = [
+            ("client_id", &*client),
+            ("client_secret", &secret),
+            ("token", token),
+        ];
+        let answer = self.form(REVOKE, "", &fields);
+        // An unknown token is 200 too, with an error in the body.
+        assert_eq!((answer.status, answer.text()), (200, ""), "{name}");
+    }
+
+    /// Ends the session of this refresh token, as a client does whose user leaves.
+    #[track_caller]
+    pub fn logout(&self, refresh_token: &str) {
+        let fields = [
+            ("client_id", "eazybank-user-demo"),
+            ("refresh_token", refresh_token),
+        ];
+        let answer = self.form(LOGOUT, "", &fields);
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+
     pub fn get(&self, path: &str) -> Value {
         let answer = self.ask("GET", path, "", "");
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -148,71 +248,14 @@ impl Keycloak {
         let keys = document["keys"].as_array().unwrap();
         keys.iter().map(|key| member(key, "kid")).collect()
     }
+}
 
-    /// Adds an RSA key for RS256 that comes before all others.
-    pub fn add_key(&self, priority: u32) {
-        let realm = self.admin("GET", "/admin/realms/eazybank", None).json();
-        let component = json!({
-            "name": format!("rs256-{priority}"),
-            "providerId": "rsa-generated",
-            "providerType": "org.keycloak.keys.KeyProvider",
-            "parentId": realm["id"],
-            "config": {
-                "priority": [priority.to_string()],
-                "enabled": ["true"],
-                "active": ["true"],
-                "algorithm": ["RS256"],
-                "keySize": ["2048"],
-            },
-        });
-        let answer = self.admin(
-            "POST",
-            "/admin/realms/eazybank/components",
-            Some(&component),
-        );
-        assert_eq!(answer.status, 201, "{}", answer.text());
-    }
-
-    /// Sets `active` or `enabled` of the provider that made this key.
-    pub fn set_key(&self, kid: &str, setting: &str, value: bool) {
-        let keys = self
-            .admin("GET", "/admin/realms/eazybank/keys", None)
-            .json();
-        let keys = keys["keys"].as_array().unwrap();
-        let key = keys.iter().find(|key| key["kid"] == kid).unwrap();
-        let components = self.admin("GET", KEYS, None).json();
-        let mut components = components.as_array().unwrap().iter();
-        // Keycloak wants the whole component back, not only what changes.
-        let component = components.find(|c| c["id"] == key["providerId"]).unwrap();
-        let mut component = component.clone();
-        component["config"][setting] = json!([value.to_string()]);
-        let path = format!(
-            "/admin/realms/eazybank/components/{}",
-            member(&component, "id")
-        );
-        let answer = self.admin("PUT", &path, Some(&component));
-        assert_eq!(answer.status, 204, "{}", answer.text());
-    }
-
-    /// The administrator's token lives for a minute, so each call gets its own.
-    #[track_caller]
-    fn admin(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let fields = [
-            ("grant_type", "password"),
-            ("client_id", "admin-cli"),
-            ("username", "admin"),
-            ("password", "admin"),
-        ];
-        let granted = self.form("/realms/master/protocol/openid-connect/token", "", &fields);
-        assert_eq!(granted.status, 200, "admin: {}", granted.text());
-        let token = member(&granted.json(), "access_token");
-        let headers =
-            format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let answer = self.ask(method, path, &headers, &body);
-        assert!(answer.status < 300, "{method} {path}: {}", answer.status);
-        answer
-    }
+/// How it came.
+pub struct Arrival {
+    /// Nobody answered before that.
+    pub away_until: Instant,
+    /// When its probe was first seen to say so.
+    pub ready: Instant,
 }
 
 impl Drop for Keycloak {

@@ -5,6 +5,7 @@ use crate::config::plan::{
     Access, AskWhen, ClientAuth, EndpointFrom, IntrospectionPlan, IssuerId, IssuerPlan, Proof,
     RoutePlan,
 };
+use crate::config::private_key::PrivateKey;
 use crate::config::secret::Secret;
 use crate::config::view::View;
 
@@ -15,33 +16,13 @@ pub(super) fn issuer(issuer: &View<'_>, context: &mut Context<'_>) -> Option<Int
     if !view.present() {
         return None;
     }
-    let auth = match view.text("auth").as_deref() {
-        Some("client_secret_post") => ClientAuth::Post,
-        Some("private_key_jwt") => {
-            if let Some(spot) = view.get("auth") {
-                context.problem(&spot, Fault::new("not in this version"));
-            }
-            ClientAuth::Basic
-        }
-        _ => ClientAuth::Basic,
-    };
-    let secret = context.secret(&view, "client_secret");
-    let by_key = view.text("auth").as_deref() == Some("private_key_jwt");
-    if view.get("client_secret").is_none() && !by_key {
-        let fault = Fault::new("is required: the issuer answers nobody that it does not know");
-        context.problem_at(
-            view.place("client_secret"),
-            fault.hint("write `${file:PATH}` or `${env:NAME}` with the client's secret"),
-        );
-    }
     let (cache, breaker) = (view.block("cache"), view.block("breaker"));
     let when = view.texts("when");
     let when = |word: &str| when.iter().any(|w| w == word);
     Some(IntrospectionPlan {
         endpoint: endpoint(issuer, context),
         client_id: view.text("client_id").unwrap_or_default(),
-        client_secret: secret.unwrap_or_else(|| Secret::from_value("")),
-        auth,
+        auth: auth(&view, context),
         when: AskWhen {
             opaque: when("opaque"),
             lightweight: when("lightweight"),
@@ -56,6 +37,62 @@ pub(super) fn issuer(issuer: &View<'_>, context: &mut Context<'_>) -> Option<Int
         failures: breaker.number("failures"),
         open: breaker.duration("open"),
     })
+}
+
+/// A method and what belongs to it, and nothing that belongs to another.
+fn auth(view: &View<'_>, context: &mut Context<'_>) -> ClientAuth {
+    let method = view.text("auth").unwrap_or_default();
+    let by_key = match method.as_str() {
+        "private_key_jwt" => true,
+        "client_secret_basic" | "client_secret_post" => false,
+        // Reported already; what belongs to it is anybody's guess.
+        _ => return ClientAuth::Basic(Secret::from_value("")),
+    };
+    let (wanted, others): (_, &[&str]) = match by_key {
+        true => ("private_key", &["client_secret"]),
+        false => ("client_secret", &["private_key", "kid"]),
+    };
+    for other in others {
+        if let Some(spot) = view.get(other) {
+            let fault = Fault::new(format!("does nothing with `auth: {method}`"));
+            let hint = match by_key {
+                true => "take it out: the key stands for it",
+                false => "take it out, or write `auth: private_key_jwt`",
+            };
+            context.problem(&spot, fault.hint(hint));
+        }
+    }
+    if view.get(wanted).is_none() {
+        let fault = Fault::new("is required: the issuer answers nobody that it does not know");
+        let what = match by_key {
+            true => "key in PEM",
+            false => "secret",
+        };
+        context.problem_at(
+            view.place(wanted),
+            fault.hint(format!(
+                "write `${{file:PATH}}` or `${{env:NAME}}` with the client's {what}"
+            )),
+        );
+    }
+    let secret = context.secret(view, wanted);
+    let secret = secret.unwrap_or_else(|| Secret::from_value(""));
+    if !by_key {
+        return match method.as_str() {
+            "client_secret_post" => ClientAuth::Post(secret),
+            _ => ClientAuth::Basic(secret),
+        };
+    }
+    // What could not be read was reported, or is nobody's business offline.
+    if let (Some(spot), false) = (view.get(wanted), secret.expose().is_empty())
+        && let Err(fault) = PrivateKey::from_pem(secret.expose())
+    {
+        context.problem(&spot, Fault::new(fault.text()).hint(fault.hint()));
+    }
+    ClientAuth::PrivateKey {
+        pem: secret,
+        kid: view.text("kid"),
+    }
 }
 
 fn endpoint(issuer: &View<'_>, context: &mut Context<'_>) -> EndpointFrom {

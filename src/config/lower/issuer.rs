@@ -1,10 +1,13 @@
 //! Issuers: where keys come from, and what is believed.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::diagnostic::{Fault, nearest};
 use crate::config::format;
-use crate::config::plan::{Algorithm, IssuerPlan, KeysFrom, KeysPlan, NotBeforePlan, Unmarked};
+use crate::config::plan::{
+    Algorithm, IssuerPlan, KeysFrom, KeysPlan, NotBeforePlan, RevocationsPlan, Unmarked,
+};
 use crate::config::view::{Spot, View};
 
 use super::{Context, introspection};
@@ -23,6 +26,18 @@ pub(super) fn issuers(file: &View<'_>, context: &mut Context<'_>) -> Vec<IssuerP
                 twin.name
             ));
             context.problem(&spot, fault.hint("a token's `iss` must lead to one issuer"));
+        }
+        let keys = view.block("keys");
+        let twin = plans.iter().find(|other| {
+            other.keys.snapshot.is_some() && other.keys.snapshot == plan.keys.snapshot
+        });
+        if let (Some(twin), Some(spot)) = (twin, keys.get("snapshot")) {
+            let fault = Fault::new(format!(
+                "{} is the snapshot of `{}` too",
+                spot.node.shown(),
+                twin.name
+            ));
+            context.problem(&spot, fault.hint("give each issuer a file of its own"));
         }
         plans.push(plan);
     }
@@ -45,10 +60,10 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
         let fault = Fault::new("tokens that do not say that they are access tokens are believed");
         context.warning(&spot, fault);
     }
+    let keys_from = keys_from(view, context);
     IssuerPlan {
         name: name.into(),
         issuer: view.text("issuer").unwrap_or_default(),
-        keys_from: keys_from(view, context),
         insecure: view.flag("insecure"),
         ca: context.file(view, "ca"),
         audience: audience(view, context),
@@ -59,10 +74,11 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
             _ => Unmarked::Refuse,
         },
         leeway: leeway(view, context),
-        keys: keys(&view.block("keys"), context),
+        keys: keys(&view.block("keys"), &keys_from, context),
         not_before: not_before(view, context),
         logout_clients: view.block("logout").texts("clients"),
         introspection: introspection::issuer(view, context),
+        keys_from,
     }
 }
 
@@ -213,7 +229,7 @@ fn leeway(view: &View<'_>, context: &mut Context<'_>) -> Duration {
     leeway
 }
 
-fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
+fn keys(view: &View<'_>, from: &KeysFrom, context: &mut Context<'_>) -> KeysPlan {
     for key in ["refresh", "cooldown"] {
         seldom(view, key, context);
     }
@@ -222,6 +238,7 @@ fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
         cooldown: view.duration("cooldown"),
         max_stale: view.duration("max_stale"),
         timeout: view.duration("timeout"),
+        snapshot: snapshot(view, from, context),
     };
     if plan.max_stale < plan.refresh && !plan.max_stale.is_zero() {
         let spot = view.get("max_stale").or_else(|| view.get("refresh"));
@@ -236,6 +253,27 @@ fn keys(view: &View<'_>, context: &mut Context<'_>) -> KeysPlan {
         }
     }
     plan
+}
+
+/// A file that we write; what it needs is a directory.
+fn snapshot(view: &View<'_>, from: &KeysFrom, context: &mut Context<'_>) -> Option<PathBuf> {
+    let spot = view.get("snapshot")?;
+    let path = PathBuf::from(spot.text());
+    if spot.node.deferred() || path.as_os_str().is_empty() {
+        return Some(path);
+    }
+    if *from == KeysFrom::File(path.clone()) {
+        let fault = Fault::new(format!(
+            "{} is where the keys are read from",
+            spot.node.shown()
+        ));
+        context.problem(
+            &spot,
+            fault.hint("take it out: keys from a file need no snapshot"),
+        );
+    }
+    context.writable(&spot, &path);
+    Some(path)
 }
 
 fn not_before(issuer: &View<'_>, context: &mut Context<'_>) -> Option<NotBeforePlan> {
@@ -265,5 +303,28 @@ fn seldom(view: &View<'_>, key: &str, context: &mut Context<'_>) {
             &spot,
             fault.hint("the issuer would be asked too often; write `1s` or more"),
         );
+    }
+}
+
+/// What a restart forgets that it should not, because the keys outlive it.
+pub(super) fn forgotten(
+    file: &View<'_>,
+    issuers: &[IssuerPlan],
+    revocations: &RevocationsPlan,
+    context: &mut Context<'_>,
+) {
+    let block = file.entry_block("issuers");
+    let views = file.named("issuers").into_iter();
+    let views = views.map(|named| named.spot.view(block).block("keys"));
+    for (keys, plan) in views.zip(issuers) {
+        if let Some(spot) = keys.get("snapshot")
+            && plan.not_before.is_some()
+            && revocations.file.is_none()
+        {
+            let fault = Fault::new(
+                "after a restart while the issuer is away its keys are known, and its not-before is not",
+            );
+            context.warning(&spot, fault.hint("set `revocations.file`, which keeps it"));
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
+
 use crate::config::diagnostic::Fault;
 use crate::config::format;
 use crate::config::plan::{
@@ -97,27 +99,48 @@ fn listener(view: &View<'_>, context: &mut Context<'_>) -> ListenerPlan {
     let tls = tls.present().then(|| ListenerTls {
         certificate: context.file(&tls, "certificate").unwrap_or_default(),
         private_key: context.file(&tls, "private_key").unwrap_or_default(),
+        client_ca: context.file(&tls, "client_ca"),
     });
-    let mut trusted = Vec::new();
-    for spot in view.items("trusted_proxies") {
-        let Ok(network) = format::network(&spot.text()) else {
-            continue;
-        };
-        if network.prefix_len() == 0 {
-            let fault = Fault::new(format!(
-                "{} believes anybody's `X-Forwarded-For`",
-                spot.node.shown()
-            ));
-            context.warning(&spot, fault.hint("name the networks of your own proxies"));
-        }
-        trusted.push(network);
-    }
+    let balancers = view.block("proxy_protocol");
+    let proxy_protocol = networks(&balancers, "from", context, |spot| {
+        let shown = spot.node.shown();
+        Fault::new(format!(
+            "{shown} lets anybody say who they are, in a PROXY header"
+        ))
+        .hint("name the networks of your own balancers")
+    });
+    let trusted = networks(view, "trusted_proxies", context, |spot| {
+        let shown = spot.node.shown();
+        Fault::new(format!("{shown} believes anybody's `X-Forwarded-For`"))
+            .hint("name the networks of your own proxies")
+    });
     ListenerPlan {
         name: view.text("address").unwrap_or_default().into(),
         address: address(view),
         tls,
+        proxy_protocol: proxy_protocol.into(),
         trusted_proxies: trusted.into(),
     }
+}
+
+/// A list of networks, with a warning about one that is the whole world.
+fn networks(
+    view: &View<'_>,
+    key: &str,
+    context: &mut Context<'_>,
+    anybody: impl Fn(&Spot<'_>) -> Fault,
+) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for spot in view.items(key) {
+        let Ok(network) = format::network(&spot.text()) else {
+            continue;
+        };
+        if network.prefix_len() == 0 {
+            context.warning(&spot, anybody(&spot));
+        }
+        networks.push(network);
+    }
+    networks
 }
 
 /// Whether the second bind would fail; `[::]` takes the IPv4 addresses of its port too.

@@ -5,7 +5,7 @@ use http::{HeaderName, Method};
 use crate::config::diagnostic::Fault;
 use crate::config::plan::{
     Access, IssuerId, Limits, MatchPlan, Policy, Proof, RateLimit, RatePer, RoutePlan, Shares,
-    UpstreamId,
+    TargetForms, UpstreamId,
 };
 use crate::config::tree::Value;
 use crate::config::view::{Spot, View};
@@ -79,6 +79,7 @@ fn route(
     let forward = view.block("forward");
     let matcher = matcher(&view.block("match"), context);
     let plan = RoutePlan {
+        allow_target: allow_target(view, context),
         name: view.text("name").unwrap_or_default().into(),
         strip_prefix: strip_prefix(view, &matcher.path, context),
         rewrite: rewrite::rewrite(&view.block("rewrite"), context),
@@ -140,6 +141,21 @@ fn matcher(view: &View<'_>, context: &mut Context<'_>) -> MatchPlan {
             .map(|named| (named.name.to_owned(), named.spot.text()))
             .collect(),
     }
+}
+
+fn allow_target(view: &View<'_>, context: &mut Context<'_>) -> TargetForms {
+    let mut forms = TargetForms::default();
+    for word in view.texts("allow_target") {
+        forms = forms.with(TargetForms::from_word(&word).unwrap_or_default());
+    }
+    if let (Some(spot), false) = (view.get("allow_target"), forms.is_empty()) {
+        let fault = Fault::new("lets paths through that servers read in different ways");
+        context.warning(
+            &spot,
+            fault.hint("be sure of how the service reads them, or leave it out"),
+        );
+    }
+    forms
 }
 
 fn strip_prefix(view: &View<'_>, path: &str, context: &mut Context<'_>) -> Option<String> {

@@ -74,10 +74,9 @@ static KEYS: Block = Block {
         key(
             "snapshot",
             FILE,
-            "File from which the last good keys survive a restart.",
+            "File from which the last good keys survive a restart, `max_stale` at most. Its directory must be there and writable.",
         )
-        .absent("off")
-        .later(),
+        .absent("off"),
     ],
     misplaced: &[],
 };
@@ -122,9 +121,14 @@ static INTROSPECTION: Block = Block {
         key(
             "private_key",
             Kind::Secret,
-            "Its private key in PEM; only with `private_key_jwt`.",
-        )
-        .later(),
+            "Its private key: PKCS#8 in PEM; RSA, P-256, P-384 or Ed25519, which sign RS256, ES256, ES384 and EdDSA. \
+             Only with `private_key_jwt`.",
+        ),
+        key(
+            "kid",
+            WORD,
+            "What the issuer calls that key. Needed if it holds several of the gateway's; Keycloak with one needs none.",
+        ),
         key(
             "auth",
             Kind::Word(&[
@@ -132,7 +136,7 @@ static INTROSPECTION: Block = Block {
                 "client_secret_post",
                 "private_key_jwt",
             ]),
-            "How the gateway proves itself to the issuer; `private_key_jwt` is not in this version.",
+            "How the gateway proves itself to the issuer: with its secret, or with assertions signed by its key (RFC 7523).",
         )
         .default("client_secret_basic"),
         key(

@@ -134,8 +134,7 @@ static LISTENER: Block = Block {
             Kind::Block(&PROXY_PROTOCOL),
             "Whose connections start with the PROXY protocol.",
         )
-        .absent("off")
-        .later(),
+        .absent("off"),
         key(
             "trusted_proxies",
             NETWORKS,
@@ -150,7 +149,7 @@ static LISTENER: Block = Block {
 
 static LISTENER_TLS: Block = Block {
     name: "listeners[].tls",
-    doc: "PEM files.",
+    doc: "PEM files. They are read again when they change; what is broken leaves what was there.",
     keys: &[
         key(
             "certificate",
@@ -162,9 +161,9 @@ static LISTENER_TLS: Block = Block {
         key(
             "client_ca",
             FILE,
-            "Path of the authorities whose client certificates are asked for.",
+            "Path of the authorities that sign the callers' certificates; without one of theirs a handshake fails.",
         )
-        .later(),
+        .absent("callers show no certificate"),
     ],
     misplaced: &[],
 };
@@ -216,7 +215,7 @@ static LIMITS: Block = Block {
         key(
             "header_timeout",
             DURATION,
-            "Time for a request's whole head; slower is 408.",
+            "Time for a request's whole head; slower is 408. As long again for what comes before the first: a PROXY header, the TLS handshake.",
         )
         .default("10s"),
         key(

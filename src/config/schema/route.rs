@@ -59,12 +59,18 @@ pub(super) static ROUTE: Block = Block {
         key(
             "allow_target",
             Kind::List {
-                of: &Kind::Word(&["encoded_slash"]),
+                of: &Kind::Word(&[
+                    "encoded_slash",
+                    "encoded_backslash",
+                    "encoded_percent",
+                    "encoded_unreserved",
+                    "double_slash",
+                    "semicolon",
+                ]),
                 min: 1,
             },
-            "Forms of a target that are otherwise refused.",
-        )
-        .later(),
+            "Forms of a path that servers read differently and that are otherwise refused: `%2F`, `%5C`, `%25`, an escape that is not needed, `//`, and `;` or `%3B`.",
+        ),
         key(
             "upgrade",
             Kind::List {

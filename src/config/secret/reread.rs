@@ -1,77 +1,116 @@
-//! A secret that is used for as long as the process lives.
+//! A secret that is used for as long as the process lives: its file is read again when it changes.
 
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use super::Secret;
 use crate::clock::Clock;
 
-/// How often a file with a secret is looked at.
+/// How often the file is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A secret that may stand in a file, read again when the file changes.
-pub struct Reread {
+/// `T` is what the text is good for: the text itself, or a key.
+pub struct Reread<T> {
     clock: Clock,
-    state: Mutex<Known>,
+    name: String,
+    read: fn(&str) -> Result<T, String>,
+    file: Option<PathBuf>,
+    state: Mutex<Known<T>>,
 }
 
-struct Known {
-    secret: Secret,
+struct Known<T> {
+    value: T,
     /// When and how large the file was when it was read.
-    seen: Option<(SystemTime, u64)>,
+    seen: Option<Seen>,
     looked: Option<Duration>,
 }
 
-impl Reread {
-    pub fn new(secret: Secret, clock: Clock) -> Self {
-        Reread {
-            clock,
-            state: Mutex::new(Known {
-                secret,
-                seen: None,
-                looked: None,
-            }),
+type Seen = (SystemTime, u64);
+
+impl<T> Known<T> {
+    fn new(value: T) -> Self {
+        Known {
+            value,
+            seen: None,
+            looked: None,
         }
     }
+}
 
-    /// The last good value when the file cannot be read.
-    pub async fn current(&self) -> String {
+impl Reread<Arc<str>> {
+    /// One that is used as it is.
+    pub fn text(secret: &Secret, clock: Clock) -> Self {
+        Reread {
+            clock,
+            name: String::new(),
+            read: |text| Ok(text.into()),
+            file: secret.file().cloned(),
+            state: Mutex::new(Known::new(secret.expose().into())),
+        }
+    }
+}
+
+impl<T: Clone> Reread<T> {
+    /// Fails if the text is good for nothing. `name` is what the log calls it.
+    pub fn new(
+        secret: &Secret,
+        name: String,
+        read: fn(&str) -> Result<T, String>,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let value = read(secret.expose()).map_err(|fault| format!("{name}: {fault}"))?;
+        Ok(Reread {
+            clock,
+            name,
+            read,
+            file: secret.file().cloned(),
+            state: Mutex::new(Known::new(value)),
+        })
+    }
+
+    /// The last good value when the file cannot be read, or holds what is good for nothing.
+    pub async fn current(&self) -> T {
+        let Some(path) = &self.file else {
+            return self.known().value.clone();
+        };
         let now = self.clock.monotonic();
-        let (path, seen) = {
+        let seen = {
             let mut known = self.known();
             let fresh = known
                 .looked
                 .is_some_and(|at| now.saturating_sub(at) < LOOK_AGAIN);
-            match known.secret.file() {
-                Some(path) if !fresh => {
-                    let path = path.clone();
-                    known.looked = Some(now);
-                    (path, known.seen)
-                }
-                _ => return known.secret.expose().to_owned(),
+            if fresh {
+                return known.value.clone();
             }
+            known.looked = Some(now);
+            known.seen
         };
-        let read = {
-            let path = path.clone();
-            tokio::task::spawn_blocking(move || changed(&path, seen)).await
+        let path = path.clone();
+        let changed = tokio::task::spawn_blocking(move || changed(&path, seen)).await;
+        let read = match changed {
+            Ok(Some((text, seen))) => Some(((self.read)(&text), seen)),
+            _ => None,
         };
         let mut known = self.known();
-        if let Ok(Some((value, seen))) = read {
-            known.secret = Secret::from_file(value, path);
+        if let Some((read, seen)) = read {
             known.seen = Some(seen);
+            match read {
+                Ok(value) => known.value = value,
+                Err(fault) => log::warn!("{}: {fault}; the last good one stays", self.name),
+            }
         }
-        known.secret.expose().to_owned()
+        known.value.clone()
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Known<T>> {
         // Each holder makes a few assignments that cannot panic.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
 /// The file's text without its line end, if it is another file than the one that was seen.
-fn changed(path: &Path, seen: Option<(SystemTime, u64)>) -> Option<(String, (SystemTime, u64))> {
+fn changed(path: &Path, seen: Option<Seen>) -> Option<(String, Seen)> {
     let meta = std::fs::metadata(path).ok()?;
     let now = (meta.modified().ok()?, meta.len());
     if seen == Some(now) {
@@ -87,6 +126,13 @@ fn changed(path: &Path, seen: Option<(SystemTime, u64)>) -> Option<(String, (Sys
 mod tests {
     use super::*;
 
+    fn no_bang(text: &str) -> Result<String, String> {
+        match text.contains('!') {
+            true => Err("no good".to_owned()),
+            false => Ok(text.to_owned()),
+        }
+    }
+
     #[tokio::test]
     async fn a_secret_file_is_read_again_at_most_once_a_second() {
         let directory =
@@ -95,15 +141,31 @@ mod tests {
         let file = directory.join("secret");
         std::fs::write(&file, "one\n").expect("written");
         let clock = Clock::manual(1_790_000_000);
-        let secret = Reread::new(Secret::from_file("one", file.clone()), clock.clone());
+        let secret = Secret::from_file("one", file.clone());
+        let secret = Reread::new(&secret, "it".to_owned(), no_bang, clock.clone());
+        let secret = secret.expect("a good secret");
         assert_eq!(secret.current().await, "one");
         std::fs::write(&file, "second\n").expect("written");
         assert_eq!(secret.current().await, "one");
         clock.advance(LOOK_AGAIN);
         assert_eq!(secret.current().await, "second");
-        // What cannot be read leaves the last one.
-        std::fs::remove_dir_all(&directory).expect("removed");
+        // What cannot be read or used leaves the last one.
+        std::fs::write(&file, "worse!\n").expect("written");
         clock.advance(LOOK_AGAIN);
         assert_eq!(secret.current().await, "second");
+        std::fs::write(&file, "better\n").expect("written");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "better");
+        std::fs::remove_dir_all(&directory).expect("removed");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "better");
+    }
+
+    #[test]
+    fn a_secret_that_is_no_good_at_the_start_is_an_error() {
+        let clock = Clock::manual(1_790_000_000);
+        let secret = Secret::from_value("worse!");
+        let fault = Reread::new(&secret, "its.name".to_owned(), no_bang, clock).err();
+        assert_eq!(fault, Some("its.name: no good".to_owned()));
     }
 }

@@ -169,10 +169,10 @@ impl State {
     fn introspection(&self, headers: &HeaderMap, fields: &Fields) -> Answer {
         let caller = match self.authenticate(headers, fields) {
             Ok(caller) => caller,
-            Err(Stranger::Unknown) => return Stranger::Unknown.refusal(),
             Err(Stranger::BadSecret) => {
                 return Answer::error(401, "invalid_client", "Client authentication failed.");
             }
+            Err(stranger) => return stranger.refusal(),
         };
         let refuse = |status, text| Answer::error(status, "invalid_request", text);
         if caller.public_client {
@@ -217,10 +217,14 @@ impl State {
         }
     }
 
-    /// `client_secret_basic` or `client_secret_post`; a public client only says its name. With both, each half of the
-    /// body's wins over the header's.
+    /// An assertion, or `client_secret_basic` or `client_secret_post`; a public client only says its name. With both,
+    /// each half of the body's wins over the header's.
     fn authenticate(&self, headers: &HeaderMap, fields: &Fields) -> Result<&Client, Stranger> {
         let body = |name: &str| field(fields, name).map(str::to_owned);
+        if let Some(assertion) = field(fields, "client_assertion") {
+            let kind = field(fields, "client_assertion_type");
+            return self.asserted(kind, assertion).ok_or(Stranger::BadAssertion);
+        }
         let (id, secret) = basic(headers).unzip();
         let id = body("client_id").or(id).ok_or(Stranger::Unknown)?;
         let secret = body("client_secret").or(secret);
@@ -228,7 +232,8 @@ impl State {
         if !self.is_enabled(client) {
             return Err(Stranger::Unknown);
         }
-        if !client.public_client && (secret.is_none() || secret != client.secret) {
+        let by_key = lock(&self.client_keys).contains_key(&id);
+        if !client.public_client && (by_key || secret.is_none() || secret != client.secret) {
             return Err(Stranger::BadSecret);
         }
         Ok(client)
@@ -238,7 +243,11 @@ impl State {
     fn discovery(&self) -> Value {
         let of = |endpoint| self.url_of(endpoint);
         let algorithms = ["RS256", "PS256", "ES256", "EdDSA"];
-        let methods = ["client_secret_basic", "client_secret_post"];
+        let methods = [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        ];
         json!({
             "issuer": self.issuer,
             "authorization_endpoint": format!("{}/protocol/openid-connect/auth", self.issuer),
@@ -272,15 +281,19 @@ impl State {
 enum Stranger {
     Unknown,
     BadSecret,
+    BadAssertion,
 }
 
 impl Stranger {
     fn refusal(self) -> Answer {
-        let error = match self {
-            Stranger::Unknown => "invalid_client",
-            Stranger::BadSecret => "unauthorized_client",
-        };
-        Answer::error(401, error, BAD_CLIENT)
+        match self {
+            Stranger::Unknown => Answer::error(401, "invalid_client", BAD_CLIENT),
+            Stranger::BadSecret => Answer::error(401, "unauthorized_client", BAD_CLIENT),
+            Stranger::BadAssertion => {
+                let text = "Client authentication with signed JWT failed";
+                Answer::error(400, "invalid_client", text)
+            }
+        }
     }
 }
 

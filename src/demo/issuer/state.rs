@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::endpoint::Endpoint;
 use super::fault::Fault;
 use super::{Clock, IssuerOptions};
-use crate::demo::keys::KeyRing;
+use crate::demo::keys::{Key, KeyRing};
 use crate::demo::realm::{Client, Realm};
 
 pub(super) struct State {
@@ -24,6 +24,9 @@ pub(super) struct State {
     pub(super) revoked: Mutex<HashSet<String>>,
     /// Tokens that say nothing, and what stands behind them.
     pub(super) opaque: Mutex<HashMap<String, String>>,
+    /// Keys of clients that prove themselves with assertions, and the ids of those that were used.
+    pub(super) client_keys: Mutex<HashMap<String, Key>>,
+    pub(super) assertions: Mutex<HashSet<String>>,
     /// Ids of clients disabled after start.
     pub(super) disabled: Mutex<HashSet<String>>,
     pub(super) not_before: AtomicU64,
@@ -44,6 +47,8 @@ impl State {
             clock: options.clock.clone(),
             revoked: Mutex::default(),
             opaque: Mutex::default(),
+            client_keys: Mutex::default(),
+            assertions: Mutex::default(),
             disabled: Mutex::default(),
             not_before: AtomicU64::new(0),
             hits: Default::default(),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::rsa::PublicKeyComponents;
@@ -42,23 +42,7 @@ pub(super) fn is_rsa(algorithm: &str) -> bool {
 impl Key {
     /// `place` tells keys of a shared source apart.
     pub(super) fn generate(algorithm: &str, source: KeySource, place: usize) -> io::Result<Key> {
-        let material = match algorithm {
-            "ES256" => Material::ec(Curve::P256)?,
-            "ES384" => Material::ec(Curve::P384)?,
-            "EdDSA" => {
-                let pkcs8 = sig::Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
-                let pkcs8 = pkcs8.map_err(|_| no_key("Ed25519"))?;
-                let pair = sig::Ed25519KeyPair::from_pkcs8(pkcs8.as_ref());
-                Material::Ed25519(Box::new(pair.map_err(no_pair)?))
-            }
-            "HS256" | "HS384" | "HS512" => Material::Secret(random::<64>()?.to_vec()),
-            rsa if is_rsa(rsa) => {
-                let der = rsa_pool::take(source, place)?;
-                let pair = sig::RsaKeyPair::from_pkcs8(&der.pkcs8);
-                Material::Rsa(Box::new(pair.map_err(no_pair)?), der)
-            }
-            other => return Err(io::Error::other(format!("no key provider for {other}"))),
-        };
+        let (material, _) = Material::make(algorithm, source, place)?;
         // Keycloak's is a hash of the public key. Random here: issuers that share a key must not share its id. A secret
         // has a UUID.
         let kid = match material {
@@ -72,11 +56,31 @@ impl Key {
         })
     }
 
+    /// A key whose owner is somebody else, who gets the private half as PEM (RFC 7468 section 10).
+    pub(crate) fn with_pem(
+        algorithm: &str,
+        source: KeySource,
+        place: usize,
+    ) -> io::Result<(Key, String)> {
+        let (material, pkcs8) = Material::make(algorithm, source, place)?;
+        let key = Key {
+            kid: URL_SAFE_NO_PAD.encode(random::<32>()?),
+            algorithm: algorithm.to_owned(),
+            material,
+        };
+        Ok((key, pem(&pkcs8)))
+    }
+
     /// A key of nobody's realm.
     pub(in crate::demo) fn foreign(algorithm: &str) -> io::Result<Key> {
         // A place of the pool that no realm reaches: the key is made once for all tests.
         const BEYOND: usize = 64;
         Key::generate(algorithm, KeySource::Shared, BEYOND)
+    }
+
+    pub(super) fn named(self, kid: &str) -> Key {
+        let kid = kid.to_owned();
+        Key { kid, ..self }
     }
 
     pub fn kid(&self) -> &str {
@@ -118,7 +122,7 @@ impl Key {
     }
 
     /// Whether this key made `signature` with its own algorithm.
-    pub(super) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         let unparsed = |algorithm, public: &[u8]| {
             let key = sig::UnparsedPublicKey::new(algorithm, public);
             key.verify(message, signature).is_ok()
@@ -194,7 +198,32 @@ impl Key {
 }
 
 impl Material {
-    fn ec(curve: Curve) -> io::Result<Material> {
+    /// The material and its PKCS#8 document; a secret has none.
+    fn make(algorithm: &str, source: KeySource, place: usize) -> io::Result<(Material, Vec<u8>)> {
+        match algorithm {
+            "ES256" => Material::ec(Curve::P256),
+            "ES384" => Material::ec(Curve::P384),
+            "EdDSA" => {
+                let pkcs8 = sig::Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
+                let pkcs8 = pkcs8.map_err(|_| no_key("Ed25519"))?;
+                let pair = sig::Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).map_err(no_pair)?;
+                Ok((Material::Ed25519(Box::new(pair)), pkcs8.as_ref().to_vec()))
+            }
+            "HS256" | "HS384" | "HS512" => {
+                let secret = random::<64>()?.to_vec();
+                Ok((Material::Secret(secret), Vec::new()))
+            }
+            rsa if is_rsa(rsa) => {
+                let der = rsa_pool::take(source, place)?;
+                let pair = sig::RsaKeyPair::from_pkcs8(&der.pkcs8).map_err(no_pair)?;
+                let pkcs8 = der.pkcs8.clone();
+                Ok((Material::Rsa(Box::new(pair), der), pkcs8))
+            }
+            other => Err(io::Error::other(format!("no key provider for {other}"))),
+        }
+    }
+
+    fn ec(curve: Curve) -> io::Result<(Material, Vec<u8>)> {
         let signing: &'static sig::EcdsaSigningAlgorithm = match curve {
             Curve::P256 => &sig::ECDSA_P256_SHA256_FIXED_SIGNING,
             Curve::P384 => &sig::ECDSA_P384_SHA384_FIXED_SIGNING,
@@ -203,8 +232,21 @@ impl Material {
         let pkcs8 = sig::EcdsaKeyPair::generate_pkcs8(signing, &random);
         let pkcs8 = pkcs8.map_err(|_| no_key(curve.name()))?;
         let pair = sig::EcdsaKeyPair::from_pkcs8(signing, pkcs8.as_ref(), &random);
-        Ok(Material::Ec(Box::new(pair.map_err(no_pair)?), curve))
+        let pair = Box::new(pair.map_err(no_pair)?);
+        Ok((Material::Ec(pair, curve), pkcs8.as_ref().to_vec()))
     }
+}
+
+fn pem(pkcs8: &[u8]) -> String {
+    let text = STANDARD.encode(pkcs8);
+    // Base64 is ASCII, so every byte is a boundary.
+    let lines = (0..text.len()).step_by(64);
+    let lines = lines.map(|at| &text[at..text.len().min(at + 64)]);
+    let lines: Vec<&str> = lines.collect();
+    format!(
+        "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+        lines.join("\n")
+    )
 }
 
 impl Curve {

@@ -198,3 +198,72 @@ async fn the_realm_document_is_public_and_shows_not_before() {
     let answer = grant(&issuer, CALLCENTER, "").await.json();
     assert_eq!(answer["not-before-policy"], later);
 }
+
+/// As Keycloak: one audience, one use, a short life, and no secret beside it.
+#[tokio::test]
+async fn a_client_with_a_key_is_believed_once_for_each_assertion() {
+    let issuer = issuer().await;
+    let pem = issuer.give_key("eazybank-gateway", "ES256").unwrap();
+    let key = crate::config::private_key::PrivateKey::from_pem(&pem).unwrap();
+    let token = issuer.token(CALLCENTER, &[]);
+    let now = Clock::system().unix();
+    let good = json!({
+        "iss": "eazybank-gateway", "sub": "eazybank-gateway", "aud": issuer.url(), "jti": "1",
+        "iat": now, "exp": now + 60,
+    });
+    let sign = |claims: &Value, kid: Option<&str>| {
+        let mut header = json!({ "alg": "ES256" });
+        if let Some(kid) = kid {
+            header["kid"] = kid.into();
+        }
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let input = format!("{}.{}", part(&header), part(claims));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes()).unwrap());
+        format!("{input}.{signature}")
+    };
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+    let ask = async |assertion: &str, kind: &str| {
+        let form = [
+            ("token", token.as_str()),
+            ("client_assertion_type", kind),
+            ("client_assertion", assertion),
+        ];
+        post(&issuer, Endpoint::Introspect, None, &form).await
+    };
+    let text = "Client authentication with signed JWT failed";
+    let first = sign(&good, None);
+    assert_eq!(ask(&first, kind).await.json()["active"], true);
+    let again = ask(&first, kind).await;
+    again.is_error(400, "invalid_client", text);
+    for (member, value) in [
+        ("aud", json!([issuer.url(), "another"])),
+        ("aud", json!(issuer.endpoint(Endpoint::Token))),
+        ("iss", json!("somebody")),
+        ("sub", json!("somebody")),
+        ("exp", json!(now)),
+        ("iat", json!(now - 61)),
+        ("iat", json!(now + 60)),
+        ("jti", Value::Null),
+    ] {
+        let mut claims = good.clone();
+        claims["jti"] = json!(format!("{member}{value}"));
+        claims[member] = value;
+        let refused = ask(&sign(&claims, None), kind).await;
+        refused.is_error(400, "invalid_client", text);
+    }
+    let mut next = good.clone();
+    next["jti"] = json!("2");
+    let refused = ask(&sign(&next, Some("unknown")), kind).await;
+    refused.is_error(400, "invalid_client", text);
+    let refused = ask(&sign(&next, None), "another").await;
+    refused.is_error(400, "invalid_client", text);
+    let mut forged = sign(&next, None);
+    forged.truncate(forged.len() - 4);
+    let refused = ask(&forged, kind).await;
+    refused.is_error(400, "invalid_client", text);
+    assert_eq!(ask(&sign(&next, None), kind).await.json()["active"], true);
+    let secret = Some(("eazybank-gateway", "demo-only-gateway"));
+    let form = [("token", token.as_str())];
+    let refused = post(&issuer, Endpoint::Introspect, secret, &form).await;
+    refused.is_error(401, "invalid_client", "Client authentication failed.");
+}

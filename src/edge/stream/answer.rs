@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{ANSWERED, ANSWERING, GuardStream, LINGER, PARSER_FIELDS, closed};
-use crate::edge::Peer;
 use crate::reject::{self, Rejection};
 use crate::request::RequestId;
 
@@ -24,19 +23,8 @@ impl GuardStream {
     }
 
     pub(super) fn prepare(&mut self, rejection: Rejection) {
-        let status = rejection.answer().status;
-        let metrics = &self.rules.metrics;
-        metrics.head_refused(rejection);
-        if rejection == Rejection::MalformedRequest {
-            metrics.unparsed();
-        }
         let request_id = RequestId::fresh();
-        log::warn!(
-            "refused the head of a request from {}: {status} {}, request_id {}",
-            Peer(self.peer),
-            rejection.label(),
-            request_id.as_str(),
-        );
+        self.rules.refused(rejection, self.peer, &request_id);
         self.answer = reject::raw(rejection, request_id.as_str());
         self.answer_sent = 0;
         self.set_phase(ANSWERING);
@@ -66,7 +54,7 @@ impl GuardStream {
             ANSWERED => return Poll::Ready(Ok(())),
             ANSWERING => {}
             _ if theirs.starts_with(b"HTTP/1.1 405") => self.prepare(Rejection::MethodNotAllowed),
-            _ if self.lines > PARSER_FIELDS => self.prepare(Rejection::HeaderTooLarge),
+            _ if self.head.lines() > PARSER_FIELDS => self.prepare(Rejection::HeaderTooLarge),
             _ => self.prepare(Rejection::MalformedRequest),
         }
         self.poll_answer(cx)

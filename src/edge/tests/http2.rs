@@ -15,7 +15,7 @@ use super::*;
 
 /// A TLS connection that agreed on `h2`, without its TLS.
 #[derive(Debug)]
-struct Agreed(DuplexStream);
+pub(super) struct Agreed(pub(super) DuplexStream);
 
 impl Ssl for Agreed {
     fn selected_alpn_proto(&self) -> Option<ALPN> {

@@ -37,6 +37,8 @@ const RECORD: AccessRecord<'static> = AccessRecord {
     path: Some("/eazybank/accounts/1"),
     status: 200,
     reason: None,
+    source: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+    certificate: None,
     client: Some("callcenter"),
     issuer: Some("keycloak"),
     proof: Some("local"),
@@ -66,6 +68,7 @@ fn a_record_is_one_json_line_with_every_member() {
         "path": "/eazybank/accounts/1",
         "status": 200,
         "reason": null,
+        "source": "192.0.2.1",
         "client": "callcenter",
         "issuer": "keycloak",
         "proof": "local",
@@ -77,6 +80,20 @@ fn a_record_is_one_json_line_with_every_member() {
         "upstream_ms": 11.007,
     });
     assert_eq!(page.lines(), [expected]);
+}
+
+#[test]
+fn a_certificate_is_named_where_there_is_one() {
+    let page = Page::default();
+    let log = AccessLog::new(true, Box::new(page.clone()));
+    log.write(|| AccessRecord {
+        certificate: Some(("CN=\"loans\"", &[0xab; 32])),
+        ..RECORD
+    });
+    log.close();
+    let line = &page.lines()[0];
+    assert_eq!(line["cert_subject"], "CN=\"loans\"");
+    assert_eq!(line["cert_sha256"], "ab".repeat(32));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The admin token: who may fetch keys and change revocations.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -10,7 +12,7 @@ use crate::config::secret::{Reread, Secret};
 use crate::request::RequestId;
 
 pub(super) struct Guard {
-    token: Option<Reread>,
+    token: Option<Reread<Arc<str>>>,
 }
 
 /// Why somebody is not let in.
@@ -24,7 +26,7 @@ pub(super) enum Refusal {
 impl Guard {
     pub(super) fn new(token: Option<Secret>, clock: Clock) -> Self {
         Guard {
-            token: token.map(|token| Reread::new(token, clock)),
+            token: token.map(|token| Reread::text(&token, clock)),
         }
     }
 

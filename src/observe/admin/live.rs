@@ -17,12 +17,16 @@ use crate::verify::{HeldNotBefore, Unheard};
 #[async_trait]
 impl AdminState for Gateway {
     fn readiness(&self) -> Readiness {
-        let issuers = self.verifier.readiness().into_iter();
-        let issuers = issuers.map(|(name, keys)| IssuerReadiness {
+        let issuers = self.verifier.readiness().into_iter().enumerate();
+        let issuers = issuers.map(|(index, (name, keys))| IssuerReadiness {
             name: name.to_string(),
-            ready: keys.is_ok(),
-            keys: *keys.as_ref().unwrap_or(&0),
-            reason: keys.err(),
+            ready: keys.problem.is_none(),
+            keys: keys.keys,
+            keys_age_seconds: keys.age.map(|age| age.as_secs()),
+            from_snapshot: keys.from_snapshot,
+            introspection_breaker: breaker(self.verifier.breaker_open(IssuerId(index))),
+            reason: keys.problem,
+            warning: keys.warning,
         });
         let upstreams = self.upstreams.all().iter();
         let upstreams = upstreams.map(|pool| {
@@ -71,7 +75,10 @@ impl AdminState for Gateway {
                     .into_iter()
                     .map(key)
                     .collect(),
+                from_snapshot: readiness.from_snapshot,
+                introspection_breaker: readiness.introspection_breaker,
                 reason: readiness.reason,
+                warning: readiness.warning,
                 not_before: not_before(self.verifier.not_before(IssuerId(index))),
             })
             .collect()
@@ -179,6 +186,10 @@ fn demands(gateway: &Gateway, policy: &Policy) -> Demands {
         any_realm_role: policy.any_realm_role.clone(),
         client_roles: policy.client_roles.clone(),
     }
+}
+
+fn breaker(open: Option<bool>) -> Option<&'static str> {
+    open.map(|open| if open { "open" } else { "closed" })
 }
 
 fn not_before(held: HeldNotBefore) -> Option<NotBeforeState> {

@@ -17,8 +17,17 @@ pub struct IssuerReadiness {
     pub ready: bool,
     /// Usable signing keys held.
     pub keys: usize,
+    /// Since the issuer gave them.
+    pub keys_age_seconds: Option<u64>,
+    /// They are what an earlier process left.
+    pub from_snapshot: bool,
+    /// `open` while the issuer is not asked about tokens because it does not answer, else `closed`; `None` if it never
+    /// is asked. Told, but not decisive.
+    pub introspection_breaker: Option<&'static str>,
     /// Why not ready.
     pub reason: Option<String>,
+    /// What is wrong although ready.
+    pub warning: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -38,7 +47,10 @@ pub struct IssuerState {
     pub ready: bool,
     pub key_count: usize,
     pub keys: Vec<KeyState>,
+    pub from_snapshot: bool,
+    pub introspection_breaker: Option<&'static str>,
     pub reason: Option<String>,
+    pub warning: Option<String>,
     /// `None`: neither followed nor pushed.
     pub not_before: Option<NotBeforeState>,
 }

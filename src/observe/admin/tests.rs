@@ -60,6 +60,10 @@ impl AdminState for Fake {
                 name: "keycloak".to_owned(),
                 ready,
                 keys: usize::from(ready),
+                keys_age_seconds: ready.then_some(7),
+                from_snapshot: false,
+                introspection_breaker: None,
+                warning: None,
                 reason: (!ready).then(|| "no keys were fetched yet".to_owned()),
             }],
             upstreams: vec![UpstreamReadiness {
@@ -218,7 +222,9 @@ async fn one_connection_asks_everything() {
         json!({
             "status": "not_ready",
             "issuers": [{
-                "name": "keycloak", "ready": false, "keys": 0, "reason": "no keys were fetched yet",
+                "name": "keycloak", "ready": false, "keys": 0, "keys_age_seconds": null,
+                "from_snapshot": false, "introspection_breaker": null,
+                "reason": "no keys were fetched yet", "warning": null,
             }],
             "upstreams": [{ "name": "accounts", "ready": false, "peers": 2, "reason": "down" }],
             "shutting_down": false,

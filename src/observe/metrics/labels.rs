@@ -18,6 +18,13 @@ pub enum Refresh {
     Invalid,
 }
 
+/// Outcome of one attempt to write a snapshot of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Ok,
+    Failed,
+}
+
 /// Outcome of one upstream request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {
@@ -50,4 +57,14 @@ pub enum ProofSource {
     Cache,
     Local,
     Introspection,
+}
+
+/// Why a connection ended before its first request could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unopened {
+    ProxyHeader,
+    Tls,
+    TooSlow,
+    /// The caller left by itself.
+    Gone,
 }

@@ -7,8 +7,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 
+use super::assertion::{self, assertion};
+
 use crate::clock::Clock;
 use crate::config::plan::{ClientAuth, EndpointFrom, IntrospectionPlan, IssuerPlan};
+use crate::config::private_key::PrivateKey;
 use crate::config::secret::Reread;
 use crate::verify::claims::Claims;
 use crate::verify::fetch::{self, FetchFault, Web};
@@ -21,9 +24,23 @@ pub(super) struct Client {
     issuer: String,
     name: Arc<str>,
     id: String,
-    secret: Reread,
-    auth: ClientAuth,
+    credentials: Credentials,
+    clock: Clock,
     timeout: Duration,
+}
+
+/// [`ClientAuth`] with files that are read again.
+enum Credentials {
+    Basic(Reread<Arc<str>>),
+    Post(Reread<Arc<str>>),
+    Key(Reread<Arc<PrivateKey>>, Option<String>),
+}
+
+/// What one question shows of them.
+pub(super) enum Shown {
+    Basic(Arc<str>),
+    Post(Arc<str>),
+    Assertion(String),
 }
 
 /// Why there is no answer. The text is for the log.
@@ -47,8 +64,8 @@ impl Client {
             issuer: issuer.issuer.clone(),
             name: issuer.name.clone(),
             id: plan.client_id.clone(),
-            secret: Reread::new(plan.client_secret.clone(), clock),
-            auth: plan.auth,
+            credentials: Credentials::new(&issuer.name, &plan.auth, &clock)?,
+            clock,
             timeout: plan.timeout,
         })
     }
@@ -70,8 +87,8 @@ impl Client {
 
     async fn post(&self, token: &str, sent: &mut bool) -> Result<Vec<u8>, FetchFault> {
         let url = self.url().await?;
-        let secret = self.secret.current().await;
-        let (authorization, body) = question(self.auth, &self.id, &secret, token);
+        let shown = self.shown().await?;
+        let (authorization, body) = question(&shown, &self.id, token);
         *sent = true;
         let request = |client: &reqwest::Client, target| {
             let request = client
@@ -100,8 +117,28 @@ impl Client {
         Ok(url)
     }
 
+    async fn shown(&self) -> Result<Shown, FetchFault> {
+        Ok(match &self.credentials {
+            Credentials::Basic(secret) => Shown::Basic(secret.current().await),
+            Credentials::Post(secret) => Shown::Post(secret.current().await),
+            Credentials::Key(key, kid) => {
+                let key = key.current().await;
+                let now = self.clock.unix();
+                let signed = assertion(&key, kid.as_deref(), &self.id, &self.issuer, now);
+                let no_randomness =
+                    || FetchFault::Failed("the system gives no randomness to sign with".to_owned());
+                Shown::Assertion(signed.ok_or_else(no_randomness)?)
+            }
+        })
+    }
+
     fn explained(&self, fault: &str) -> String {
-        let hint = if fault.contains("status 401") {
+        let by_key = matches!(self.credentials, Credentials::Key(..));
+        // Keycloak answers 400 to an assertion that it does not accept.
+        let hint = if by_key && (fault.contains("status 400") || fault.contains("status 401")) {
+            "; it does not accept the gateway's assertion: check that introspection.client_id authenticates with \
+             signed JWTs there, that the issuer has the public half of private_key, kid if it is set, and both clocks"
+        } else if fault.contains("status 401") {
             "; it does not know the gateway: check introspection.client_id, client_secret and auth"
         } else if fault.contains("status 403") {
             "; it does not let the gateway ask: its client must be confidential"
@@ -117,18 +154,32 @@ impl Client {
     }
 }
 
+impl Credentials {
+    fn new(issuer: &str, auth: &ClientAuth, clock: &Clock) -> Result<Self, String> {
+        let text = |secret| Reread::text(secret, clock.clone());
+        Ok(match auth {
+            ClientAuth::Basic(secret) => Credentials::Basic(text(secret)),
+            ClientAuth::Post(secret) => Credentials::Post(text(secret)),
+            ClientAuth::PrivateKey { pem, kid } => {
+                let read = |text: &str| {
+                    let key = PrivateKey::from_pem(text).map(Arc::new);
+                    key.map_err(|fault| fault.text().to_owned())
+                };
+                let name = format!("issuers.{issuer}.introspection.private_key");
+                let key = Reread::new(pem, name, read, clock.clone())?;
+                Credentials::Key(key, kid.clone())
+            }
+        })
+    }
+}
+
 /// The `Authorization` field, if there is one, and the form.
-pub(super) fn question(
-    auth: ClientAuth,
-    id: &str,
-    secret: &str,
-    token: &str,
-) -> (Option<String>, String) {
+pub(super) fn question(shown: &Shown, id: &str, token: &str) -> (Option<String>, String) {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.append_pair("token", token)
         .append_pair("token_type_hint", "access_token");
-    let authorization = match auth {
-        ClientAuth::Basic => {
+    let authorization = match shown {
+        Shown::Basic(secret) => {
             // RFC 6749 section 2.3.1: both halves are form-encoded first.
             let encoded = |text: &str| -> String {
                 form_urlencoded::byte_serialize(text.as_bytes()).collect()
@@ -136,9 +187,15 @@ pub(super) fn question(
             let pair = format!("{}:{}", encoded(id), encoded(secret));
             Some(format!("Basic {}", STANDARD.encode(pair)))
         }
-        ClientAuth::Post => {
+        Shown::Post(secret) => {
             form.append_pair("client_id", id)
                 .append_pair("client_secret", secret);
+            None
+        }
+        // RFC 7521 section 4.2: the assertion says who it is.
+        Shown::Assertion(assertion) => {
+            form.append_pair("client_assertion_type", assertion::TYPE)
+                .append_pair("client_assertion", assertion);
             None
         }
     };
@@ -159,15 +216,23 @@ mod tests {
 
     #[test]
     fn credentials_are_form_encoded_before_base64() {
-        let (field, form) = question(ClientAuth::Basic, "a b:c", "p+ä&", "t.o/k");
+        let (field, form) = question(&Shown::Basic("p+ä&".into()), "a b:c", "t.o/k");
         let pair = STANDARD.encode("a+b%3Ac:p%2B%C3%A4%26");
         assert_eq!(field, Some(format!("Basic {pair}")));
         assert_eq!(form, "token=t.o%2Fk&token_type_hint=access_token");
-        let (field, form) = question(ClientAuth::Post, "a b", "p&q", "t");
+        let (field, form) = question(&Shown::Post("p&q".into()), "a b", "t");
         assert_eq!(field, None);
         assert_eq!(
             form,
             "token=t&token_type_hint=access_token&client_id=a+b&client_secret=p%26q"
+        );
+        let (field, form) = question(&Shown::Assertion("a.b.c".to_owned()), "a b", "t");
+        assert_eq!(field, None);
+        assert_eq!(
+            form,
+            "token=t&token_type_hint=access_token\
+             &client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer\
+             &client_assertion=a.b.c"
         );
     }
 

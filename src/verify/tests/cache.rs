@@ -63,8 +63,18 @@ impl Life {
     }
 
     async fn prove(&self, token: &str) -> (Source, Result<(), Fault>) {
+        self.prove_by(None, token).await
+    }
+
+    /// On a connection whose caller has shown this certificate.
+    async fn prove_by(
+        &self,
+        certificate: Option<&[u8; 32]>,
+        token: &str,
+    ) -> (Source, Result<(), Fault>) {
         let token = BearerToken::unchecked(token);
-        let verdict = self.verifier.prove(token, Wanted::default()).await;
+        let wanted = Wanted::default().by(certificate);
+        let verdict = self.verifier.prove(token, wanted).await;
         (verdict.source, verdict.outcome.map(drop))
     }
 
@@ -95,6 +105,28 @@ fn token(seconds: u64) -> String {
     rsa2048().token("RS256", "k1", &claims)
 }
 
+/// RFC 8705: kept or not, the token is good on its own client's connections alone.
+#[tokio::test]
+async fn a_bound_token_is_good_with_its_certificate_alone() {
+    let life = Life::usual().await;
+    let mut claims = keycloak_claims(ISSUER, NOW);
+    claims["cnf"] = json!({ "x5t#S256": super::mint::b64([1; 32]) });
+    let token = rsa2048().token("RS256", "k1", &claims);
+    let (ours, another) = (Some(&[1; 32]), Some(&[2; 32]));
+    let constrained = |source| (source, Err(Fault::Refused(Refusal::SenderConstrained)));
+    for source in [Source::Local, Source::Cache] {
+        let got = life.prove_by(another, &token).await;
+        assert_eq!(got, constrained(source));
+        let got = life.prove_by(ours, &token).await;
+        assert_eq!(got, CACHE, "the refusal above has proved it");
+        assert_eq!(life.prove(&token).await, constrained(Source::Cache));
+    }
+    // Who shows a certificate may use a token that is bound to nothing.
+    let unbound = self::token(60);
+    assert_eq!(life.prove_by(ours, &unbound).await, LOCAL);
+    assert_eq!(life.prove_by(another, &unbound).await, CACHE);
+}
+
 #[tokio::test]
 async fn a_proof_is_kept_and_never_past_the_tokens_end() {
     let life = Life::usual().await;
@@ -107,6 +139,22 @@ async fn a_proof_is_kept_and_never_past_the_tokens_end() {
     life.clock.advance(Duration::from_secs(1));
     assert_eq!(life.prove(&token).await, refused(Refusal::Expired));
     assert_eq!(life.gauge("portcullis_token_cache_entries "), 0);
+}
+
+/// It is proved anew, by the time of day as it is now believed to be.
+#[tokio::test]
+async fn a_wall_clock_that_is_set_back_revives_no_proof() {
+    let life = Life::usual().await;
+    let token = token(60);
+    assert_eq!(life.prove(&token).await, LOCAL);
+    life.clock.advance(Duration::from_secs(64));
+    life.clock.step(-64);
+    assert_eq!(life.prove(&token).await, CACHE);
+    life.clock.advance(Duration::from_secs(1));
+    assert_eq!(life.prove(&token).await, LOCAL);
+    // Set forward, it ends at once, and so does the proof.
+    life.clock.step(64);
+    assert_eq!(life.prove(&token).await, refused(Refusal::Expired));
 }
 
 #[tokio::test]

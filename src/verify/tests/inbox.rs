@@ -24,8 +24,7 @@ fn telling() -> IssuerPlan {
         introspection: Some(IntrospectionPlan {
             endpoint: EndpointFrom::Url("http://127.0.0.1:1/introspect".to_owned()),
             client_id: "eazybank-gateway".to_owned(),
-            client_secret: Secret::from_value("secret"),
-            auth: ClientAuth::Basic,
+            auth: ClientAuth::Basic(Secret::from_value("secret")),
             when: AskWhen::default(),
             timeout: Duration::from_secs(2),
             max_in_flight: 1,

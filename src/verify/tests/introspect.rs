@@ -12,6 +12,8 @@ use crate::config::secret::Secret;
 use crate::credential::BearerToken;
 use crate::demo::issuer::{Endpoint, Fault as Broken, Issuer, IssuerOptions};
 use crate::observe::metrics::Metrics;
+use crate::verify::cache::TokenHash;
+use crate::verify::introspect::REFUSED;
 use crate::verify::{Fault, Refusal, Source, Unjudged, Verifier, Wanted};
 
 const READER: &str = "eazybank-accounts-reader-cc";
@@ -56,8 +58,7 @@ impl World {
         let mut introspection = IntrospectionPlan {
             endpoint: EndpointFrom::Discovery(embedded.endpoint(Endpoint::Discovery)),
             client_id: "eazybank-gateway".to_owned(),
-            client_secret: Secret::from_value("demo-only-gateway"),
-            auth: ClientAuth::Basic,
+            auth: ClientAuth::Basic(Secret::from_value("demo-only-gateway")),
             when: AskWhen {
                 opaque: true,
                 lightweight: true,
@@ -133,6 +134,100 @@ async fn a_thousand_first_uses_make_one_call_and_who_leaves_cancels_nothing() {
     }
     assert_eq!(world.asked(), 1);
     assert_eq!(world.prove(&token).await, CACHE);
+}
+
+/// All at once and on many threads: nobody is early enough to ask for himself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_who_come_at_once_make_one_call() {
+    let world = World::new(|_| {}).await;
+    world.breaks(Broken::Slow(Duration::from_millis(200)));
+    for round in 1..=3 {
+        let token = world.issuer.opaque(READER, &["accounts:read"]);
+        let start = Arc::new(tokio::sync::Barrier::new(1000));
+        let crowd: Vec<_> = (0..1000)
+            .map(|_| {
+                let (world, token, start) = (world.clone(), token.clone(), start.clone());
+                tokio::spawn(async move {
+                    start.wait().await;
+                    world.prove(&token).await.1
+                })
+            })
+            .collect();
+        for one in crowd {
+            assert_eq!(one.await.expect("no panic"), Ok(()));
+        }
+        assert_eq!(world.asked(), round);
+    }
+}
+
+#[tokio::test]
+async fn a_no_ends_a_kept_yes() {
+    let world = World::new(|_| {}).await;
+    let token = world.issuer.opaque(READER, &[]);
+    assert_eq!(world.prove(&token).await, ASKED);
+    assert_eq!(world.prove(&token).await, CACHE);
+    world.issuer.set_client_enabled(READER, false);
+    assert_eq!(world.prove(&token).await, CACHE);
+    // Another route wants to know better, and what it learns holds for all.
+    let inactive = |source| (source, Err(Fault::Refused(Refusal::Inactive)));
+    let no = world.prove_for(&token, Proof::Introspect).await;
+    assert_eq!(no, inactive(Source::Introspection));
+    assert_eq!(world.prove(&token).await, inactive(Source::Cache));
+    world.later(5);
+    assert_eq!(world.prove(&token).await, inactive(Source::Introspection));
+}
+
+#[tokio::test]
+async fn refusals_push_no_proof_out_and_are_bounded() {
+    let world = World::new(|_| {}).await;
+    let token = world.issuer.opaque(READER, &[]);
+    assert_eq!(world.prove(&token).await, ASKED);
+    let inactive = r#"{"active":false}"#.to_owned();
+    world.breaks(Broken::RawBody(inactive));
+    for number in 0..100 {
+        let garbage = format!("garbage-{number}");
+        world.prove(&garbage).await.1.expect_err("inactive");
+    }
+    assert_eq!(world.prove(&token).await, CACHE);
+    let asker = world.verifier.issuers[0].introspector.as_ref();
+    let asker = asker.expect("it is asked");
+    assert_eq!(asker.kept_answers(), (1, 100));
+    for number in 0..2 * REFUSED {
+        let hash = TokenHash::of(&number.to_string());
+        asker.refuse(hash, Refusal::Inactive).expect_err("refused");
+    }
+    let (yes, no) = asker.kept_answers();
+    assert_eq!(yes, 1);
+    assert!(no <= REFUSED + REFUSED / 10, "{no}");
+    assert_eq!(world.prove(&token).await, CACHE);
+}
+
+#[tokio::test]
+async fn kept_answers_are_bounded_in_bytes() {
+    let world = World::new(|plan| plan.max_bytes = 64 << 10).await;
+    for _ in 0..200 {
+        let token = world.issuer.opaque(READER, &[]);
+        assert_eq!(world.prove(&token).await, ASKED);
+    }
+    let asker = world.verifier.issuers[0].introspector.as_ref();
+    let bytes = asker.expect("it is asked").kept_bytes();
+    assert!((1..=64 << 10).contains(&bytes), "{bytes}");
+}
+
+/// Nobody's wall clock makes an answer live longer than its token.
+#[tokio::test]
+async fn a_wall_clock_that_is_set_back_revives_no_answer() {
+    let world = World::new(|_| {}).await;
+    let token = world.issuer.opaque("eazybank-short-cc", &[]);
+    assert_eq!(world.prove(&token).await, ASKED);
+    world.later(9);
+    assert_eq!(world.prove(&token).await, CACHE, "within the leeway");
+    world.later(1);
+    let gone = r#"{"active":false}"#.to_owned();
+    world.breaks(Broken::RawBody(gone));
+    world.clock.step(-10);
+    let inactive = Err(Fault::Refused(Refusal::Inactive));
+    assert_eq!(world.prove(&token).await, (Source::Introspection, inactive));
 }
 
 #[tokio::test]

@@ -45,25 +45,25 @@ impl KeySource for Scripted {
 }
 
 pub(super) struct Life {
-    clock: Clock,
+    pub(super) clock: Clock,
     pub(super) verifier: Arc<Verifier>,
     pub(super) script: Arc<Script>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Life {
     pub(super) fn new(answers: Vec<Answer>) -> Self {
-        Self::of(issuer(), answers)
+        Self::at(issuer(), NOW, answers)
     }
 
     /// The gate is open.
-    fn of(issuer: IssuerPlan, answers: Vec<Answer>) -> Self {
+    pub(super) fn at(issuer: IssuerPlan, now: u64, answers: Vec<Answer>) -> Self {
         let script = Arc::new(Script {
             answers: Mutex::new(answers.into()),
             asked: Mutex::default(),
             gate: Semaphore::new(10_000),
         });
-        let clock = Clock::manual(NOW);
+        let clock = Clock::manual(now);
         let plan = plan(vec![issuer]);
         let metrics = Metrics::new(&plan).expect("metrics");
         let source = Box::new(Scripted(script.clone()));
@@ -77,7 +77,7 @@ impl Life {
         }
     }
 
-    async fn refresh(&self) -> bool {
+    pub(super) async fn refresh(&self) -> bool {
         self.verifier.refresh(IssuerId(0)).await
     }
 
@@ -90,23 +90,40 @@ impl Life {
     }
 
     /// A token that nobody can have made.
-    async fn unknown(&self) -> Fault {
+    pub(super) async fn unknown(&self) -> Fault {
         self.prove(&token("nobody")).await.expect_err("unknown")
     }
 
-    fn asked(&self) -> usize {
+    pub(super) fn asked(&self) -> usize {
         self.script.asked.lock().expect("asked").len()
     }
 
-    fn close_gate(&self) {
+    /// A fetch of the background that waits to be let go.
+    pub(super) async fn under_way(self: &Arc<Self>) -> tokio::task::JoinHandle<bool> {
+        let before = self.asked();
+        self.close_gate();
+        let life = self.clone();
+        let background = tokio::spawn(async move { life.refresh().await });
+        while self.asked() == before {
+            tokio::task::yield_now().await;
+        }
+        background
+    }
+
+    pub(super) fn close_gate(&self) {
         self.script.gate.forget_permits(usize::MAX >> 4);
     }
 
-    fn let_go(&self) {
+    pub(super) fn let_go(&self) {
         self.script.gate.add_permits(1);
     }
 
-    fn metric(&self, line: &str) -> bool {
+    pub(super) fn ready(&self) -> Result<usize, String> {
+        let (_, state) = self.verifier.readiness().remove(0);
+        state.problem.map_or(Ok(state.keys), Err)
+    }
+
+    pub(super) fn metric(&self, line: &str) -> bool {
         let text = String::from_utf8(self.metrics.expose().expect("metrics")).expect("UTF-8");
         text.lines().any(|l| l == line)
     }
@@ -128,10 +145,10 @@ pub(super) fn down() -> Answer {
     Err(FetchFault::Failed("connection refused".to_owned()))
 }
 
-const REFUSED: Fault = Fault::Refused(Refusal::UnknownKey);
-const FAILED: Fault = Fault::Unjudged(Unjudged::KeyFetchFailed);
-const NO_KEYS: Fault = Fault::Unjudged(Unjudged::NoKeys);
-const STALE: Fault = Fault::Unjudged(Unjudged::KeysStale);
+pub(super) const REFUSED: Fault = Fault::Refused(Refusal::UnknownKey);
+pub(super) const FAILED: Fault = Fault::Unjudged(Unjudged::KeyFetchFailed);
+pub(super) const NO_KEYS: Fault = Fault::Unjudged(Unjudged::NoKeys);
+pub(super) const STALE: Fault = Fault::Unjudged(Unjudged::KeysStale);
 
 pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -142,22 +159,13 @@ async fn before_the_first_keys_nothing_is_judged_and_nobody_asks() {
     let life = Life::new(vec![down(), set(&["k1"])]);
     assert_eq!(life.prove(&token("k1")).await, Err(NO_KEYS));
     assert_eq!(life.asked(), 0);
-    assert_eq!(
-        life.verifier.readiness(),
-        [(
-            "keycloak".into(),
-            Err("no keys were fetched yet".to_owned())
-        )]
-    );
+    assert_eq!(life.ready(), Err("no keys were fetched yet".to_owned()));
     assert!(!life.refresh().await);
     assert_eq!(life.prove(&token("k1")).await, Err(NO_KEYS));
-    assert_eq!(
-        life.verifier.readiness(),
-        [("keycloak".into(), Err("connection refused".to_owned()))]
-    );
+    assert_eq!(life.ready(), Err("connection refused".to_owned()));
     assert!(life.refresh().await);
     assert_eq!(life.prove(&token("k1")).await, Ok(()));
-    assert_eq!(life.verifier.readiness(), [("keycloak".into(), Ok(1))]);
+    assert_eq!(life.ready(), Ok(1));
     // What can be refused without a key is refused even then.
     let life = Life::new(vec![down()]);
     let unsigned = format!("{}.e30.", super::mint::b64(r#"{"alg":"none"}"#));
@@ -247,15 +255,8 @@ async fn a_background_fetch_starts_no_cool_down_and_is_not_the_last_word() {
         set(&["k1", "k2"]),
     ]));
     life.refresh().await;
-    life.close_gate();
     // One began before the key was published; the token that meets it must not pay for that.
-    let background = tokio::spawn({
-        let life = life.clone();
-        async move { life.refresh().await }
-    });
-    while life.asked() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let background = life.under_way().await;
     let waiter = tokio::spawn({
         let life = life.clone();
         async move { life.prove(&token("k2")).await }
@@ -318,7 +319,7 @@ async fn no_bad_answer_replaces_the_last_good_set() {
         life.refresh().await;
         assert!(!life.refresh().await, "{what}");
         assert_eq!(life.prove(&token("k1")).await, Ok(()), "{what}");
-        assert_eq!(life.verifier.readiness()[0].1, Ok(1), "{what}");
+        assert_eq!(life.ready(), Ok(1), "{what}");
         assert!(!life.refresh().await);
         assert_eq!(life.prove(&token("k1")).await, Ok(()), "{what}");
         for (outcome, count) in [("ok", 1), ("invalid", 1), ("failed", 1)] {
@@ -345,7 +346,7 @@ async fn one_bad_key_never_costs_the_set() {
     let life = Life::new(vec![Ok(document)]);
     assert!(life.refresh().await);
     assert_eq!(life.prove(&token("k1")).await, Ok(()));
-    assert_eq!(life.verifier.readiness()[0].1, Ok(1));
+    assert_eq!(life.ready(), Ok(1));
     for (reason, count) in [
         ("malformed", 2),
         ("unknown_kind", 2),
@@ -371,7 +372,7 @@ async fn keys_that_grew_too_old_judge_nothing_until_new_ones_come() {
     assert_eq!(life.asked(), 1);
     life.refresh().await;
     let said = "the keys are 86401 s old: connection refused".to_owned();
-    assert_eq!(life.verifier.readiness()[0].1, Err(said));
+    assert_eq!(life.ready(), Err(said));
     life.verifier.publish();
     assert!(life.metric("portcullis_jwks_age_seconds{issuer=\"keycloak\"} 86401"));
     assert!(life.metric("portcullis_jwks_keys{issuer=\"keycloak\"} 1"));
@@ -397,5 +398,5 @@ async fn a_source_that_panics_is_a_failed_fetch() {
     // And the next one can begin.
     assert!(!verifier.refresh(IssuerId(0)).await);
     let said = "the fetch was interrupted".to_owned();
-    assert_eq!(verifier.readiness()[0].1, Err(said));
+    assert_eq!(verifier.readiness()[0].1.problem, Some(said));
 }

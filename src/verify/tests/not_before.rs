@@ -149,7 +149,9 @@ async fn the_first_look_comes_before_the_keys() {
     let verifier = realm.verifier.clone();
     let following = tokio::spawn(async move { verifier.keep_fresh(ONE).await });
     realm
-        .until("keys", |realm| realm.verifier.readiness()[0].1.is_ok())
+        .until("keys", |realm| {
+            realm.verifier.readiness()[0].1.problem.is_none()
+        })
         .await;
     assert_eq!(realm.server.paths()[0], "/realm");
     assert_eq!(realm.in_force(), 5);

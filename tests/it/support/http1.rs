@@ -45,10 +45,31 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
+    /// The stream below, for another protocol.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self.stream.flush().unwrap();
         self
+    }
+
+    /// The same, where the other side may have closed already: whether it took the bytes.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let sent = self.stream.write_all(bytes.as_ref());
+        sent.and_then(|()| self.stream.flush()).is_ok()
+    }
+
+    /// The next response, unless the other side closes or is silent instead.
+    pub fn try_answer(&mut self) -> Option<Answer> {
+        while find(&self.buffer, b"\r\n\r\n").is_none() {
+            if !self.try_more().unwrap_or(false) {
+                return None;
+            }
+        }
+        Some(self.answer())
     }
 
     /// The next response; `head_only` for the answer to a `HEAD`.
@@ -88,6 +109,12 @@ impl<S: Read + Write> Connection<S> {
     pub fn rest(&mut self) -> Vec<u8> {
         while self.more() {}
         std::mem::take(&mut self.buffer)
+    }
+
+    /// The same; `None` if it does not close.
+    pub fn try_rest(&mut self) -> Option<Vec<u8>> {
+        while self.try_more().ok()? {}
+        Some(std::mem::take(&mut self.buffer))
     }
 
     /// The next head, blank line included.
@@ -149,15 +176,20 @@ impl<S: Read + Write> Connection<S> {
     }
 
     fn more(&mut self) -> bool {
+        self.try_more()
+            .unwrap_or_else(|error| panic!("nothing came: {error}"))
+    }
+
+    fn try_more(&mut self) -> std::io::Result<bool> {
         let mut chunk = [0; 16 * 1024];
         match self.stream.read(&mut chunk) {
-            Ok(0) => false,
+            Ok(0) => Ok(false),
             Ok(read) => {
                 self.buffer.extend_from_slice(&chunk[..read]);
-                true
+                Ok(true)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
-            Err(error) => panic!("nothing came: {error}"),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

@@ -22,6 +22,16 @@ impl Http2 {
     /// # Panics
     /// When the server did not choose HTTP/2.
     pub fn open(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Self {
+        Self::open_after(b"", address, name, config)
+    }
+
+    /// The same on a connection that begins with these bytes.
+    pub fn open_after(
+        opening: &[u8],
+        address: SocketAddr,
+        name: &str,
+        config: Arc<ClientConfig>,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -29,7 +39,10 @@ impl Http2 {
             .unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let sender = runtime.block_on(async {
-            let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut tcp, opening)
+                .await
+                .unwrap();
             let tls = tokio_rustls::TlsConnector::from(config)
                 .connect(name, tcp)
                 .await

@@ -1,0 +1,343 @@
+//! HTTP/2 frames as they pass by, both ways: how often the caller takes a request back, and what h2 and Pingora refuse
+//! by themselves. Neither shows in any hook.
+//!
+//! Only frame headers and error codes are read (RFC 9113 section 4.1); bodies and header blocks are skipped.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::reject::Rejection;
+
+const HEADER: usize = 9;
+/// Of a frame's payload we keep what an error code needs: GOAWAY has it after the last stream.
+const KEPT: usize = 8;
+const PREFACE: usize = 24;
+
+const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
+const GOAWAY: u8 = 0x7;
+const END_STREAM: u8 = 0x1;
+
+/// RFC 9113 section 7.
+const NO_ERROR: u32 = 0x0;
+const INTERNAL_ERROR: u32 = 0x2;
+const REFUSED_STREAM: u32 = 0x7;
+const CANCEL: u32 = 0x8;
+
+/// Requests that a caller may take back at once, and how many a second from then on: nghttp2's figures. Each costs us
+/// a whole judgement, and the caller next to nothing (CVE-2023-44487, rapid reset).
+const RESETS: f64 = 1000.0;
+const RESETS_PER_SECOND: f64 = 33.0;
+
+/// Said by the guard of a connection's bytes, heard by whoever accepts its requests.
+#[derive(Debug, Default)]
+pub(super) struct Flood(AtomicBool);
+
+impl Flood {
+    pub(super) fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A frame's header and the beginning of its payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Frame {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: [u8; KEPT],
+}
+
+impl Frame {
+    fn code(&self, at: usize) -> u32 {
+        let mut code = [0; 4];
+        code.copy_from_slice(&self.payload[at..at + 4]);
+        u32::from_be_bytes(code)
+    }
+}
+
+/// Cuts a stream of bytes into frames.
+#[derive(Debug)]
+struct Frames {
+    kept: [u8; HEADER + KEPT],
+    have: usize,
+    skip: usize,
+}
+
+impl Frames {
+    fn after(skip: usize) -> Self {
+        Frames {
+            kept: [0; HEADER + KEPT],
+            have: 0,
+            skip,
+        }
+    }
+
+    fn feed(&mut self, mut bytes: &[u8], mut seen: impl FnMut(Frame)) {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return;
+            }
+            let wanted = match self.have {
+                0..HEADER => HEADER,
+                _ => HEADER + self.length().min(KEPT),
+            };
+            let taken = (wanted - self.have).min(bytes.len());
+            self.kept[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have >= HEADER && self.have == HEADER + self.length().min(KEPT) {
+                seen(self.take());
+            }
+        }
+    }
+
+    fn length(&self) -> usize {
+        usize::from(self.kept[0]) << 16 | usize::from(self.kept[1]) << 8 | usize::from(self.kept[2])
+    }
+
+    fn take(&mut self) -> Frame {
+        let length = self.length();
+        let (header, rest) = self.kept.split_at(HEADER);
+        let stream = u32::from_be_bytes([header[5] & 0x7f, header[6], header[7], header[8]]);
+        let mut payload = [0; KEPT];
+        let known = length.min(KEPT);
+        payload[..known].copy_from_slice(&rest[..known]);
+        let frame = Frame {
+            length,
+            kind: header[3],
+            flags: header[4],
+            stream,
+            payload,
+        };
+        (self.have, self.skip) = (0, length - known);
+        frame
+    }
+}
+
+/// What the caller sends.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    frames: Frames,
+    resets: f64,
+    filled: Option<Instant>,
+}
+
+impl Incoming {
+    pub(super) fn new() -> Self {
+        Incoming {
+            frames: Frames::after(PREFACE),
+            resets: RESETS,
+            filled: None,
+        }
+    }
+
+    /// `false` when the connection has gone on for as long again as it took to say that it is flooded.
+    pub(super) fn feed(&mut self, bytes: &[u8], flood: &Flood) -> bool {
+        let mut taken_back = 0;
+        self.frames.feed(bytes, |frame| {
+            taken_back += u32::from(frame.kind == RST_STREAM);
+        });
+        if taken_back == 0 {
+            return true;
+        }
+        let now = Instant::now();
+        let passed = self.filled.map_or(Duration::ZERO, |at| now - at);
+        self.filled = Some(now);
+        let refilled = self.resets + passed.as_secs_f64() * RESETS_PER_SECOND;
+        self.resets = refilled.min(RESETS) - f64::from(taken_back);
+        if self.resets < 0.0 {
+            flood.0.store(true, Ordering::Relaxed);
+        }
+        self.resets > -RESETS
+    }
+}
+
+/// What is sent to the caller.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    frames: Frames,
+    /// Streams whose response has begun: header blocks that follow are trailers. A caller that takes its requests back
+    /// leaves some behind, so the oldest go.
+    responding: VecDeque<u32>,
+    /// The stream that got a bare answer: what is reset after it was counted.
+    answered: u32,
+}
+
+const RESPONDING: usize = 256;
+
+/// What h2, or Pingora before any hook, did by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// One request, for this reason.
+    Request(Rejection),
+    /// The connection, with this error code.
+    Connection(u32),
+}
+
+impl Outgoing {
+    pub(super) fn new() -> Self {
+        Outgoing {
+            frames: Frames::after(0),
+            responding: VecDeque::new(),
+            answered: 0,
+        }
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8], mut refused: impl FnMut(Refused)) {
+        let (answered, responding) = (&mut self.answered, &mut self.responding);
+        self.frames.feed(bytes, |frame| {
+            let ends = frame.flags & END_STREAM != 0;
+            let place = responding.iter().rposition(|id| *id == frame.stream);
+            match (frame.kind, place) {
+                (HEADERS, None) if !ends => {
+                    if responding.len() == RESPONDING {
+                        responding.pop_front();
+                    }
+                    responding.push_back(frame.stream);
+                }
+                (HEADERS | DATA, Some(place)) if ends => drop(responding.remove(place)),
+                (RST_STREAM, Some(place)) => drop(responding.remove(place)),
+                _ => {}
+            }
+            match frame.kind {
+                // A status and nothing else: our own answers have a `Date` at least. 400 stands in HPACK's static
+                // table (RFC 7541 appendix A) and is Pingora's word for a doubtful authority; h2 says 431.
+                HEADERS if ends && place.is_none() && (1..=6).contains(&frame.length) => {
+                    *answered = frame.stream;
+                    let bad_request = frame.payload[..frame.length].contains(&0x8c);
+                    refused(Refused::Request(if bad_request {
+                        Rejection::DoubtfulHost
+                    } else {
+                        Rejection::HeaderTooLarge
+                    }));
+                }
+                RST_STREAM if frame.length == 4 && frame.stream != *answered => match frame.code(0)
+                {
+                    // An answer that breaks off is logged by its request; more streams than allowed are the
+                    // caller's to send again.
+                    NO_ERROR | INTERNAL_ERROR | REFUSED_STREAM | CANCEL => {}
+                    _ => refused(Refused::Request(Rejection::MalformedRequest)),
+                },
+                GOAWAY if frame.length >= 8 && frame.code(4) != NO_ERROR => {
+                    refused(Refused::Connection(frame.code(4)));
+                }
+                _ => {}
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend_from_slice(&[kind, flags]);
+        frame.extend_from_slice(&stream.to_be_bytes());
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    fn seen(bytes: &[u8], skip: usize, step: usize) -> Vec<(u8, u32, usize)> {
+        let mut frames = Frames::after(skip);
+        let mut seen = Vec::new();
+        for part in bytes.chunks(step) {
+            frames.feed(part, |f| seen.push((f.kind, f.stream, f.length)));
+        }
+        seen
+    }
+
+    #[test]
+    fn frames_are_found_however_they_are_cut() {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(frame(4, 0, 0, &[]));
+        bytes.extend(frame(0, 1, 1, &[7; 1000]));
+        bytes.extend(frame(RST_STREAM, 0, 3, &[0, 0, 0, 8]));
+        bytes.extend(frame(6, 0, 0, &[1; 8]));
+        bytes.extend(frame(1, 4, 5, &[9; 9]));
+        let all = vec![(4, 0, 0), (0, 1, 1000), (3, 3, 4), (6, 0, 8), (1, 5, 9)];
+        for step in [1, 2, 8, 9, 10, 17, 33, 100_000] {
+            assert_eq!(seen(&bytes, PREFACE, step), all, "{step}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn resets_are_counted_over_time() {
+        let (mut incoming, flood) = (Incoming::new(), Flood::default());
+        let preface = [0; PREFACE];
+        assert!(incoming.feed(&preface, &flood));
+        let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
+        for _ in 0..1000 {
+            assert!(incoming.feed(&reset, &flood));
+        }
+        assert!(!flood.is_on());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for _ in 0..66 {
+            assert!(incoming.feed(&reset, &flood));
+        }
+        assert!(!flood.is_on());
+        assert!(incoming.feed(&reset, &flood));
+        assert!(flood.is_on());
+        let more = (0..1000).take_while(|_| incoming.feed(&reset, &flood));
+        assert_eq!(more.count(), 998);
+    }
+
+    #[test]
+    fn refusals_are_told_from_answers() {
+        use Refused::{Connection, Request};
+        let bare = |status: &[u8]| frame(HEADERS, 5, 1, status);
+        for (sent, refused) in [
+            (bare(&[0x8c]), vec![Request(Rejection::DoubtfulHost)]),
+            (
+                bare(&[0x48, 0x83, 1, 2, 3]),
+                vec![Request(Rejection::HeaderTooLarge)],
+            ),
+            (
+                [bare(&[0xbe]), frame(RST_STREAM, 0, 1, &[0, 0, 0, 1])].concat(),
+                vec![Request(Rejection::HeaderTooLarge)],
+            ),
+            // With more than a status, or more to come.
+            (bare(&[0x8c; 20]), vec![]),
+            (frame(HEADERS, 4, 1, &[0x88]), vec![]),
+            // Trailers.
+            (
+                [frame(HEADERS, 4, 1, &[0x88]), bare(&[0xbe])].concat(),
+                vec![],
+            ),
+            (
+                [
+                    frame(HEADERS, 4, 3, &[0x88]),
+                    frame(DATA, 1, 3, &[1]),
+                    bare(&[0xbe]),
+                ]
+                .concat(),
+                vec![Request(Rejection::HeaderTooLarge)],
+            ),
+            (
+                frame(RST_STREAM, 0, 3, &[0, 0, 0, 1]),
+                vec![Request(Rejection::MalformedRequest)],
+            ),
+            (frame(RST_STREAM, 0, 3, &[0, 0, 0, 7]), vec![]),
+            (frame(RST_STREAM, 0, 3, &[0, 0, 0, 8]), vec![]),
+            (frame(GOAWAY, 0, 0, &[0; 8]), vec![]),
+            (
+                frame(GOAWAY, 0, 0, &[0, 0, 0, 9, 0, 0, 0, 11, b'x']),
+                vec![Connection(11)],
+            ),
+        ] {
+            let mut seen = Vec::new();
+            Outgoing::new().feed(&sent, |what| seen.push(what));
+            assert_eq!(seen, refused, "{}", sent.escape_ascii());
+        }
+    }
+}
