@@ -270,10 +270,7 @@ impl Verifier {
             bound_to,
             marked: token.header.marks_access_token(),
             expires: claims.expires(),
-            named: Named {
-                subject: subject.map(Box::from),
-                ..Named::of(claims)
-            },
+            named: Named::with_subject(claims),
             signed_by,
         };
         ask(asker, issuer, question, wanted).await

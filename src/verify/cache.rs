@@ -59,10 +59,10 @@ pub(super) struct Times {
     pub(super) born_at: u64,
     /// The first second in which it is expired, leeway included.
     pub(super) dead_at: u64,
-    /// By the monotonic clock; for an answer, when the question was sent.
-    pub(super) proved_at: Duration,
+    /// Milliseconds by the monotonic clock; for an answer, when the question was sent.
+    proved_at: u64,
     /// `dead_at` by the monotonic clock: a wall clock that is set back does not revive a proof.
-    dies_at: Duration,
+    dies_at: u64,
 }
 
 impl Times {
@@ -70,13 +70,21 @@ impl Times {
     pub(super) fn new(begins: u64, expires: u64, leeway: Duration, at: Now) -> Self {
         let leeway = leeway.as_secs();
         let dead_at = expires.saturating_add(leeway);
-        let left = Duration::from_secs(dead_at.saturating_sub(at.unix));
+        let left = dead_at.saturating_sub(at.unix).saturating_mul(1000);
         Times {
             born_at: begins.saturating_sub(leeway),
             dead_at,
-            proved_at: at.monotonic,
-            dies_at: at.monotonic.saturating_add(left),
+            proved_at: millis(at.monotonic),
+            dies_at: millis(at.monotonic).saturating_add(left),
         }
+    }
+
+    fn last(&self, max_age: Duration, now: Now) -> bool {
+        let moment = millis(now.monotonic);
+        now.unix < self.dead_at
+            && moment < self.dies_at
+            && now.unix >= self.born_at
+            && moment.saturating_sub(self.proved_at) < millis(max_age)
     }
 }
 
@@ -84,29 +92,69 @@ impl Times {
 #[derive(Debug, Default)]
 pub(super) struct Named {
     pub(super) token_id: Option<Box<str>>,
-    pub(super) session: Option<Box<str>>,
-    /// Only if the principal does not say it.
-    pub(super) subject: Option<Box<str>>,
     pub(super) issued_at: Option<u64>,
+    user: Option<Box<User>>,
+}
+
+/// What tokens of machines do not have, and so takes no room in their proofs.
+#[derive(Debug, Default)]
+struct User {
+    session: Option<Box<str>>,
+    /// Only if the principal does not say it.
+    subject: Option<Box<str>>,
 }
 
 impl Named {
     pub(super) fn of(claims: &Claims<'_>) -> Self {
+        let user = claims.session().map(|session| User {
+            session: Some(session.into()),
+            subject: None,
+        });
         Named {
             token_id: claims.token_id().map(Box::from),
-            session: claims.session().map(Box::from),
-            subject: None,
             issued_at: claims.issued_at(),
+            user: user.map(Box::new),
         }
+    }
+
+    /// The same, and the subject, where no principal says it yet.
+    pub(super) fn with_subject(claims: &Claims<'_>) -> Self {
+        let mut named = Named::of(claims);
+        if let Some(subject) = claims.subject() {
+            named.user.get_or_insert_default().subject = Some(subject.into());
+        }
+        named
+    }
+
+    /// The principal says it.
+    pub(super) fn forget_subject(&mut self) {
+        if let Some(user) = &mut self.user {
+            user.subject = None;
+            self.user.take_if(|user| user.session.is_none());
+        }
+    }
+
+    fn session(&self) -> Option<&str> {
+        self.user.as_ref()?.session.as_deref()
+    }
+
+    fn subject(&self) -> Option<&str> {
+        self.user.as_ref()?.subject.as_deref()
     }
 
     /// What an answer says, else what the token that it is about says of itself.
     pub(super) fn or(self, token: Named) -> Self {
+        let user = match (self.user, token.user) {
+            (Some(ours), Some(theirs)) => Some(Box::new(User {
+                session: ours.session.or(theirs.session),
+                subject: ours.subject.or(theirs.subject),
+            })),
+            (ours, theirs) => ours.or(theirs),
+        };
         Named {
             token_id: self.token_id.or(token.token_id),
-            session: self.session.or(token.session),
-            subject: self.subject.or(token.subject),
             issued_at: self.issued_at.or(token.issued_at),
+            user,
         }
     }
 }
@@ -156,8 +204,8 @@ impl Proved {
         let clear = !revocations.revoked(&Facts {
             issuer: &self.principal.grants.issuer_name,
             jti: self.named.token_id.as_deref(),
-            sub: subject.as_deref().or(self.named.subject.as_deref()),
-            sid: self.named.session.as_deref(),
+            sub: subject.as_deref().or(self.named.subject()),
+            sid: self.named.session(),
             client: &self.principal.grants.client,
             kid: self.signed_by.as_ref().map(|key| key.kid()),
             issued_at: self.named.issued_at,
@@ -170,16 +218,16 @@ impl Proved {
 
     /// Whether it may stand for the token now, unless somebody revoked it.
     pub(super) fn holds(&self, keys: &KeyStore, max_age: Duration, now: Now) -> bool {
-        let times = &self.times;
-        now.unix < times.dead_at
-            && now.monotonic < times.dies_at
-            && now.unix >= times.born_at
-            && now.monotonic.saturating_sub(times.proved_at) < max_age
+        self.times.last(max_age, now)
             && self
                 .signed_by
                 .as_ref()
                 .is_none_or(|key| keys.holds(key, &self.seen_in, now.monotonic))
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// One reading of both clocks.
@@ -290,7 +338,7 @@ impl Lifecycle<TokenHash, Arc<Proved>> for Evicted {
 /// their tokens, half for the second, and so on, so that no mix of tokens takes much more than it is weighed.
 fn weight(principal: &Principal, named: &Named) -> u64 {
     const ENTRY: u64 = 96;
-    let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| heap(text.len()));
+    let text = |text: Option<&str>| text.map_or(0, |text| heap(text.len()));
     let subject = principal.subject.as_ref();
     // The table of shared grants and this principal hold one each.
     let sharers = Arc::strong_count(&principal.grants)
@@ -298,9 +346,10 @@ fn weight(principal: &Principal, named: &Named) -> u64 {
         .max(1) as u64;
     ENTRY
         + heap(size_of::<Proved>() + 16)
-        + text(&named.token_id)
-        + text(&named.session)
-        + text(&named.subject)
+        + text(named.token_id.as_deref())
+        + named.user.as_ref().map_or(0, |_| heap(size_of::<User>()))
+        + text(named.session())
+        + text(named.subject())
         + subject.map_or(0, |subject| heap(subject.len()) + heap(24))
         + principal.grants.bytes() / sharers
 }

@@ -205,7 +205,7 @@ impl Introspector {
         let principal = self.granted.principal(claims);
         let mut named = Named::of(claims).or(question.named);
         if principal.subject.is_some() {
-            named.subject = None;
+            named.forget_subject();
         }
         Proved::new(principal, question.signed_by, named, times)
     }
