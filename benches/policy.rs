@@ -1,4 +1,4 @@
-//! What the pure steps cost: holding a principal against a policy, and finding the route.
+//! What the pure steps cost: holding a principal against a policy, finding the route, and choosing the peer.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -8,11 +8,15 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, Method};
 use portcullis::authorize;
+use portcullis::clock::Clock;
 use portcullis::config::plan::{
-    Access, AdminPlan, HeaderEdits, IssuerId, Limits, ListenerPlan, MatchPlan, Plan, Policy,
-    RoutePlan, ServerPlan, UpstreamId,
+    Access, AdminPlan, Balance, HashOn, HeaderEdits, IssuerId, Limits, ListenerPlan, MatchPlan,
+    PeerPlan, Plan, Policy, RetryOn, RetryPlan, RoutePlan, ServerPlan, UpstreamId, UpstreamPlan,
+    UpstreamTimeouts,
 };
+use portcullis::observe::metrics::Metrics;
 use portcullis::route::{Found, RouteTable, View};
+use portcullis::upstream::{Tried, Upstreams};
 use portcullis::verify::Principal;
 use portcullis::verify::principal::{Grants, IdentityFields};
 
@@ -92,6 +96,68 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+/// The cost must not grow with the pool.
+fn peer_choice(c: &mut Criterion) {
+    let mut group = c.benchmark_group("peer");
+    for (name, balance) in [
+        ("round robin", Balance::RoundRobin),
+        ("least request", Balance::LeastRequest),
+        ("random", Balance::Random),
+        ("hash", Balance::Hash(HashOn::Client)),
+    ] {
+        for peers in [2, 500] {
+            let mut plan = plan(1);
+            plan.upstreams = vec![upstream(peers, balance.clone())];
+            let metrics = Metrics::new(&plan).expect("no name twice");
+            let pools = Upstreams::new(&plan, &metrics, &Clock::manual(1)).expect("no files");
+            let pool = &pools.all()[0];
+            let mut key = 0u64;
+            group.bench_function(format!("{name} of {peers}"), |b| {
+                b.iter(|| {
+                    key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                    pool.choose(&mut Tried::default(), black_box(key), Duration::ZERO)
+                        .is_ok()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+fn upstream(peers: usize, balance: Balance) -> UpstreamPlan {
+    let second = Duration::from_secs(1);
+    UpstreamPlan {
+        name: "a".into(),
+        peers: (0..peers)
+            .map(|index| PeerPlan {
+                address: format!("10.0.{}.{}:80", index / 250, index % 250),
+                weight: 1,
+            })
+            .collect(),
+        dns: None,
+        balance,
+        health: None,
+        outlier: None,
+        timeouts: UpstreamTimeouts {
+            connect: second,
+            read: second,
+            write: second,
+            idle: second,
+        },
+        retries: RetryPlan {
+            attempts: 2,
+            when: RetryOn::default(),
+            budget: 20,
+            first: second,
+            max: second,
+        },
+        max_in_flight: None,
+        rate: None,
+        fallback: None,
+        tls: None,
+    }
+}
+
 fn route(index: usize) -> RoutePlan {
     let path = format!("/api/service-{index}");
     RoutePlan {
@@ -106,7 +172,8 @@ fn route(index: usize) -> RoutePlan {
         },
         allow_target: Default::default(),
         strip_prefix: None,
-        upstream: UpstreamId(0),
+        rewrite: None,
+        upstream: UpstreamId(0).into(),
         access: Access::Token(Policy::default()),
         keep_authorization: false,
         forward_headers: Vec::new(),
@@ -168,5 +235,5 @@ fn plan(routes: usize) -> Plan {
     }
 }
 
-criterion_group!(benches, policy_check, route_match);
+criterion_group!(benches, policy_check, route_match, peer_choice);
 criterion_main!(benches);

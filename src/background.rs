@@ -1,4 +1,5 @@
-//! What goes on beside the requests: keys are kept fresh, names of peers are looked up again.
+//! What goes on beside the requests: keys are kept fresh, peers are asked how they are, their names are looked up
+//! again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use pingora::services::background::{BackgroundService, GenBackgroundService};
 use crate::config::plan::IssuerId;
 use crate::edge::Tls;
 use crate::gateway::Gateway;
-use crate::upstream::Peer;
+use crate::upstream::{Peer, Pool};
 
 /// How often a peer's name is looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
+/// How often the addresses of a pool's name are looked up again.
+const FIND_EVERY: Duration = Duration::from_secs(5);
 /// How soon after a look-up that brought nothing.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,14 @@ impl BackgroundService for Background {
             let gateway = self.gateway.clone();
             tasks.spawn(async move { gateway.verifier.keep_fresh(IssuerId(index)).await });
         }
+        for pool in 0..self.gateway.upstreams.all().len() {
+            let gateway = self.gateway.clone();
+            tasks.spawn(async move { gateway.upstreams.all()[pool].keep_checked().await });
+        }
+        for pool in 0..self.gateway.upstreams.all().len() {
+            let gateway = self.gateway.clone();
+            tasks.spawn(async move { keep_found(&gateway.upstreams.all()[pool]).await });
+        }
         for (pool, upstream) in self.gateway.upstreams.all().iter().enumerate() {
             for (peer, _) in upstream
                 .peers()
@@ -54,7 +65,8 @@ impl BackgroundService for Background {
             {
                 let gateway = self.gateway.clone();
                 tasks.spawn(async move {
-                    keep_resolved(&gateway.upstreams.all()[pool].peers()[peer]).await;
+                    let pool = &gateway.upstreams.all()[pool];
+                    keep_resolved(pool, &pool.peers()[peer]).await;
                 });
             }
         }
@@ -66,6 +78,27 @@ impl BackgroundService for Background {
         // Draining requests may still need a key: the tasks end with the runtime, not with the signal.
         let _ = shutdown.wait_for(|stopping| *stopping).await;
         while tasks.join_next().await.is_some() {}
+    }
+}
+
+/// All addresses of a pool's name.
+async fn keep_found(pool: &Pool) {
+    let Some(name) = pool.dns() else {
+        return;
+    };
+    loop {
+        match tokio::net::lookup_host(name).await {
+            Ok(addresses) => pool.found(addresses),
+            Err(error) => {
+                let pool = &pool.name;
+                log::warn!("upstream {pool}: cannot look up {name}: {error}");
+            }
+        }
+        let again = match pool.peers().is_empty() {
+            true => LOOK_UP_AGAIN,
+            false => FIND_EVERY,
+        };
+        tokio::time::sleep(again).await;
     }
 }
 
@@ -89,12 +122,12 @@ async fn keep_current(tls: Arc<Tls>, listener: usize, gateway: Arc<Gateway>) {
 
 /// The system's resolver, so that `/etc/hosts` and a container's DNS are honoured; a failed look-up keeps the last
 /// address.
-async fn keep_resolved(peer: &Peer) {
+async fn keep_resolved(pool: &Pool, peer: &Peer) {
     loop {
         let found = tokio::net::lookup_host(peer.address()).await;
         let again = match found.map(|mut addresses| addresses.next()) {
             Ok(Some(address)) => {
-                peer.resolved(address);
+                pool.resolved(peer, address);
                 LOOK_UP_EVERY
             }
             Ok(None) => LOOK_UP_AGAIN,

@@ -207,14 +207,18 @@ fn join_cookies(fields: &mut HeaderMap) {
     }
 }
 
-/// The path that was matched, after `strip_prefix`, in origin form; `None` if that is what came.
+/// The path that was matched, after `strip_prefix` or as it was rewritten, in origin form; `None` if that is what came.
 fn matched(route: &RoutePlan, target: &Target, origin_form: bool) -> pingora::Result<Option<Uri>> {
-    let path = route
-        .strip_prefix
+    let stripped = || {
+        let prefix = route.strip_prefix.as_deref()?;
+        without_prefix(&target.path, prefix)
+    };
+    let path = target
+        .sent_as
         .as_deref()
-        .and_then(|prefix| without_prefix(&target.path, prefix))
+        .or_else(stripped)
         .unwrap_or(&target.path);
-    if path.len() == target.path.len() && origin_form {
+    if path == target.path && origin_form {
         return Ok(None);
     }
     let mut sent = String::with_capacity(path.len() + 64);

@@ -1,5 +1,6 @@
 //! `impl ProxyHttp`: the table of contents of a request's life. Each hook calls one step; no policy stands here.
 
+mod attempt;
 mod judge;
 mod life;
 mod record;
@@ -86,10 +87,15 @@ impl ProxyHttp for Listener {
     }
 
     /// Only a permit opens the way to a peer.
-    async fn upstream_peer(&self, _: &mut Session, life: &mut Box<Life>) -> Result<Box<HttpPeer>> {
-        let gateway = &*self.gateway;
-        let now = gateway.clock.monotonic();
-        life.choose_peer(&gateway.plan, &gateway.upstreams, now)
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        life: &mut Box<Life>,
+    ) -> Result<Box<HttpPeer>> {
+        if let Some(pause) = life.pause(&self.gateway) {
+            tokio::time::sleep(pause).await;
+        }
+        life.choose_peer(self, session)
             .map_err(|rejection| life.stop(rejection))
     }
 
@@ -148,12 +154,11 @@ impl ProxyHttp for Listener {
 
     async fn upstream_response_filter(
         &self,
-        _: &mut Session,
-        _: &mut ResponseHeader,
+        session: &mut Session,
+        head: &mut ResponseHeader,
         life: &mut Box<Life>,
     ) -> Result<()> {
-        life.answered_at = Some(self.gateway.clock.monotonic());
-        Ok(())
+        life.answered(&self.gateway, session, head.status)
     }
 
     async fn response_filter(
@@ -176,6 +181,19 @@ impl ProxyHttp for Listener {
         mut error: Box<Error>,
     ) -> Box<Error> {
         error.set_retry(life.may_connect_again(&self.gateway));
+        error
+    }
+
+    /// Something went out, or may have.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        life: &mut Box<Life>,
+        reused: bool,
+    ) -> Box<Error> {
+        life.broke_off(&self.gateway, session, &mut error, reused);
         error
     }
 
@@ -221,8 +239,18 @@ impl ProxyHttp for Listener {
 
 impl Listener {
     async fn answer(&self, session: &mut Session, life: &Life, rejection: Rejection) -> Result<()> {
+        let plan = &self.gateway.plan;
+        let route = life.route.map(|id| plan.route(id));
+        let fallback = match rejection {
+            Rejection::UpstreamOpen => {
+                let pool = life.pool.map(|id| plan.upstream(id));
+                pool.and_then(|pool| pool.fallback.as_ref())
+            }
+            _ => None,
+        };
         let circumstances = reject::Circumstances {
-            route: life.route.map(|id| self.gateway.plan.route(id)),
+            route,
+            fallback,
             request_id: life.request_id.as_str(),
             allow: life.allow.as_ref(),
             retry_after: life.retry_after,

@@ -80,6 +80,8 @@ rejections! {
     TooManyRequests => "too_many_requests",
     /// The pool's cap on requests in flight is reached.
     UpstreamBusy => "upstream_busy",
+    /// The pool's breaker is open.
+    UpstreamOpen => "upstream_open",
     /// No peer of the pool can be tried.
     NoPeer => "no_peer",
     UpstreamConnect => "upstream_connect",
@@ -169,6 +171,7 @@ impl Rejection {
             | Rejection::MissingRole => say(403, InsufficientScope, "The access token does not grant this."),
             Rejection::TooManyRequests => later(429, 1, "Too many requests."),
             Rejection::UpstreamBusy
+            | Rejection::UpstreamOpen
             | Rejection::NoPeer => later(503, 1, "The service is not available just now."),
             Rejection::UpstreamConnect => say(502, Silent, "The service could not be reached."),
             Rejection::UpstreamFailed => say(502, Silent, "The service did not answer properly."),
@@ -238,6 +241,7 @@ impl From<NoPeer> for Rejection {
     fn from(none: NoPeer) -> Self {
         match none {
             NoPeer::Busy => Rejection::UpstreamBusy,
+            NoPeer::Open { .. } => Rejection::UpstreamOpen,
             NoPeer::Exhausted => Rejection::NoPeer,
         }
     }

@@ -121,7 +121,7 @@ pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError>
         verifier: Verifier::new(&plan, clock.clone(), metrics.clone())
             .map_err(StartError::Issuer)?,
         limiters: Limiters::new(&plan),
-        upstreams: Upstreams::new(&plan, &metrics).map_err(StartError::Upstream)?,
+        upstreams: Upstreams::new(&plan, &metrics, &clock).map_err(StartError::Upstream)?,
         stripper: Stripper::new(&plan),
         access_log: AccessLog::new(plan.access_log, surroundings.access_log),
         drain: Drain::default(),
@@ -202,8 +202,8 @@ impl Bound {
             grace_period_seconds: Some(plan.server.drain.as_millis().div_ceil(1000) as u64),
             graceful_shutdown_timeout_seconds: Some(0),
             upstream_keepalive_pool_size: 1024 * plan.server.threads,
-            // Each pool has its own, lower number.
-            max_retries: 8,
+            // Each pool has its own, lower number; the rest is for connections that had died while nobody used them.
+            max_retries: 16,
             ..ServerConf::default()
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);

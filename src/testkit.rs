@@ -7,9 +7,9 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::plan::{
-    Access, AdminPlan, Algorithm, HeaderEdits, IssuerId, IssuerPlan, KeysFrom, KeysPlan, Limits,
-    ListenerPlan, MatchPlan, PeerPlan, Plan, Policy, RoutePlan, ServerPlan, Unmarked, UpstreamId,
-    UpstreamPlan, UpstreamTimeouts,
+    Access, AdminPlan, Algorithm, Balance, HeaderEdits, IssuerId, IssuerPlan, KeysFrom, KeysPlan,
+    Limits, ListenerPlan, MatchPlan, PeerPlan, Plan, Policy, RetryOn, RetryPlan, RoutePlan,
+    ServerPlan, Unmarked, UpstreamId, UpstreamPlan, UpstreamTimeouts,
 };
 use crate::verify::Principal;
 use crate::verify::principal::{Grants, IdentityFields};
@@ -104,14 +104,29 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
                 weight: *weight,
             })
             .collect(),
+        dns: None,
+        balance: Balance::RoundRobin,
+        health: None,
+        outlier: None,
         timeouts: UpstreamTimeouts {
             connect: Duration::from_secs(1),
             read: Duration::from_secs(30),
             write: Duration::from_secs(10),
             idle: Duration::from_secs(15),
         },
-        attempts: 2,
+        retries: RetryPlan {
+            attempts: 2,
+            when: RetryOn {
+                connect: true,
+                ..RetryOn::default()
+            },
+            budget: 20,
+            first: Duration::from_millis(25),
+            max: Duration::from_millis(250),
+        },
         max_in_flight: None,
+        rate: None,
+        fallback: None,
         tls: None,
     }
 }
@@ -123,7 +138,8 @@ pub(crate) fn route(path: &str) -> RoutePlan {
         matcher: at(path),
         allow_target: crate::config::plan::TargetForms::default(),
         strip_prefix: None,
-        upstream: UpstreamId(0),
+        rewrite: None,
+        upstream: UpstreamId(0).into(),
         access: Access::Token(Policy::default()),
         keep_authorization: false,
         forward_headers: Vec::new(),

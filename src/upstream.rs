@@ -1,14 +1,23 @@
 //! Where a permitted request goes. Nothing here chooses a peer without a [`Permit`].
 
+mod balance;
+mod breaker;
 mod peer;
 mod pool;
+mod probe;
+mod retry;
+mod standing;
+mod tried;
 
 use std::sync::Arc;
 
-pub use peer::Peer;
+pub use peer::{AtPeer, Peer};
 pub use pool::{InFlight, Pool};
+pub use standing::State;
+pub use tried::{Failure, Tried};
 
 use crate::authorize::Permit;
+use crate::clock::Clock;
 use crate::config::plan::{Plan, UpstreamId};
 use crate::observe::metrics::Metrics;
 
@@ -17,7 +26,9 @@ use crate::observe::metrics::Metrics;
 pub enum NoPeer {
     /// More requests are in flight than the pool allows.
     Busy,
-    /// No peer that was not tried yet has an address.
+    /// Too many requests have failed: nobody is asked for a while, in seconds.
+    Open { retry_after: u32 },
+    /// No peer that was not tried yet is healthy.
     Exhausted,
 }
 
@@ -28,12 +39,12 @@ pub struct Upstreams {
 impl Upstreams {
     /// # Errors
     /// An unreadable or empty CA file, as one line that names it.
-    pub fn new(plan: &Plan, metrics: &Arc<Metrics>) -> Result<Self, String> {
+    pub fn new(plan: &Plan, metrics: &Arc<Metrics>, clock: &Clock) -> Result<Self, String> {
         let pools = plan
             .upstreams
             .iter()
             .enumerate()
-            .map(|(index, upstream)| Pool::new(UpstreamId(index), upstream, metrics))
+            .map(|(index, upstream)| Pool::new(UpstreamId(index), upstream, metrics, clock))
             .collect::<Result<_, _>>()?;
         Ok(Upstreams { pools })
     }
@@ -41,6 +52,18 @@ impl Upstreams {
     /// The pool that a permitted request may use. The permit is what this asks for, not something that it reads.
     pub fn open(&self, id: UpstreamId, _permit: &Permit) -> &Pool {
         &self.pools[id.0]
+    }
+
+    /// Where on a pool's ring a request belongs.
+    pub fn place_of(what: &impl std::hash::Hash) -> u64 {
+        balance::place_of(what)
+    }
+
+    /// Counts the peers anew, for whoever asks when no request does.
+    pub fn refresh(&self) {
+        for pool in &self.pools {
+            pool.refresh();
+        }
     }
 
     pub fn all(&self) -> &[Pool] {

@@ -5,6 +5,7 @@ mod introspection;
 mod issuer;
 mod overlap;
 mod process;
+mod rewrite;
 mod route;
 mod upstream;
 
@@ -68,7 +69,11 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
 
 fn unused(file: &View<'_>, routes: &[RoutePlan], context: &mut Context<'_>) {
     for (index, named) in file.named("upstreams").iter().enumerate() {
-        if !routes.iter().any(|route| route.upstream.0 == index) {
+        let leads = |route: &RoutePlan| {
+            let mut pools = route.upstream.all().iter();
+            pools.any(|(id, _)| id.0 == index)
+        };
+        if !routes.iter().any(leads) {
             let fault =
                 Fault::new("no route leads here").hint("take it out, or name it in a route");
             context.report.warning(named.at, &named.spot.path, fault);
@@ -104,6 +109,10 @@ impl<'a> Names<'a> {
             context.problem(spot, fault.hint(hint));
         }
         found.unwrap_or(0)
+    }
+
+    fn knows(&self, spot: &Spot<'_>) -> bool {
+        self.names.contains(&spot.text().as_str())
     }
 
     pub(super) fn is_empty(&self) -> bool {

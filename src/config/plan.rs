@@ -4,6 +4,8 @@
 //! not be empty is not.
 
 mod forms;
+mod rewrite;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +17,11 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 pub use forms::TargetForms;
+pub use rewrite::{Piece, RewritePlan};
+pub use upstream::{
+    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
+    Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+};
 
 use super::secret::Secret;
 
@@ -244,40 +251,6 @@ pub enum Proof {
 }
 
 #[derive(Debug)]
-pub struct UpstreamPlan {
-    pub name: Arc<str>,
-    pub peers: Vec<PeerPlan>,
-    pub timeouts: UpstreamTimeouts,
-    /// Attempts on connect failure, the first included: 1 to 5.
-    pub attempts: usize,
-    /// More requests in flight than this are answered 503.
-    pub max_in_flight: Option<usize>,
-    pub tls: Option<UpstreamTls>,
-}
-
-#[derive(Debug)]
-pub struct PeerPlan {
-    /// `host:port` as written; a name is looked up again every ten seconds.
-    pub address: String,
-    pub weight: u32,
-}
-
-#[derive(Debug, Clone)]
-pub struct UpstreamTimeouts {
-    pub connect: Duration,
-    pub read: Duration,
-    pub write: Duration,
-    pub idle: Duration,
-}
-
-#[derive(Debug)]
-pub struct UpstreamTls {
-    /// Never empty: an empty name would switch Pingora's check off.
-    pub server_name: String,
-    pub ca: Option<PathBuf>,
-}
-
-#[derive(Debug)]
 pub struct RoutePlan {
     pub name: Arc<str>,
     pub matcher: MatchPlan,
@@ -285,7 +258,9 @@ pub struct RoutePlan {
     pub allow_target: TargetForms,
     /// A prefix of `matcher.path` on a segment boundary.
     pub strip_prefix: Option<String>,
-    pub upstream: UpstreamId,
+    /// Not together with `strip_prefix`.
+    pub rewrite: Option<RewritePlan>,
+    pub upstream: Shares,
     pub access: Access,
     pub keep_authorization: bool,
     /// Header → JSON pointer (RFC 6901) into the claims.

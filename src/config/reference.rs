@@ -112,7 +112,6 @@ fn kind_schema(kind: &Kind) -> Value {
         Kind::OneOf(kinds) => {
             json!({ "anyOf": kinds.iter().map(kind_schema).collect::<Vec<_>>() })
         }
-        Kind::Later(kind) => kind_schema(kind),
     }
 }
 
@@ -213,7 +212,6 @@ fn type_name(kind: &Kind) -> String {
             )
         }
         Kind::OneOf(kinds) => kinds.iter().map(type_name).collect::<Vec<_>>().join(" or "),
-        Kind::Later(kind) => format!("{} (later)", type_name(kind)),
         Kind::Flag => "`true` or `false`".to_owned(),
         Kind::Number { min, max } => format!("{min} to {max}"),
         Kind::Word(words) => {

@@ -63,8 +63,6 @@ pub(super) enum Kind {
         min: usize,
     },
     OneOf(&'static [Kind]),
-    /// A form of a later version.
-    Later(&'static Kind),
 }
 
 /// The shape of a scalar; [`super::format`] has its reader.
@@ -161,7 +159,7 @@ pub(super) fn blocks() -> Vec<&'static Block> {
     fn inside(kind: &'static Kind, seen: &mut Vec<&'static Block>) {
         match kind {
             Kind::Block(block) => visit(block, seen),
-            Kind::List { of, .. } | Kind::Later(of) => inside(of, seen),
+            Kind::List { of, .. } => inside(of, seen),
             Kind::Map { value, .. } => inside(value, seen),
             Kind::OneOf(kinds) => kinds.iter().for_each(|kind| inside(kind, seen)),
             Kind::Flag | Kind::Number { .. } | Kind::Scalar(_) | Kind::Word(_) | Kind::Secret => {}

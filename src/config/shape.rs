@@ -149,7 +149,6 @@ pub(super) fn describe(kind: &Kind) -> String {
         Kind::Block(_) | Kind::Map { .. } => "a map".to_owned(),
         Kind::List { .. } => "a list".to_owned(),
         Kind::OneOf(kinds) => either(kinds),
-        Kind::Later(kind) => describe(kind),
         Kind::Scalar(format) => name_of(*format).to_owned(),
     }
 }

@@ -58,14 +58,13 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         )?;
     }
     for upstream in &plan.upstreams {
-        let peers: Vec<String> = upstream
-            .peers
-            .iter()
-            .map(|peer| match peer.weight {
-                1 => peer.address.clone(),
-                weight => format!("{} (weight {weight})", peer.address),
-            })
-            .collect();
+        let listed = upstream.peers.iter().map(|peer| match peer.weight {
+            1 => peer.address.clone(),
+            weight => format!("{} (weight {weight})", peer.address),
+        });
+        let named = upstream.dns.iter();
+        let named = named.map(|name| format!("all addresses of {name}"));
+        let peers: Vec<String> = listed.chain(named).collect();
         let tls = match &upstream.tls {
             Some(tls) => format!(" over TLS as {}", tls.server_name),
             None => String::new(),
@@ -78,7 +77,7 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
             "route    {}: {} -> {}, {}",
             route.name,
             matched(route),
-            plan.upstream(route.upstream).name,
+            pools(plan, route),
             match &route.access {
                 Access::Public => "public".to_owned(),
                 Access::Token(policy) => demands(plan, policy),
@@ -86,6 +85,16 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn pools(plan: &Plan, route: &RoutePlan) -> String {
+    match route.upstream.all() {
+        [(only, _)] => plan.upstream(*only).name.to_string(),
+        several => {
+            let pool = |(id, weight): &(_, u32)| format!("{} ({weight})", plan.upstream(*id).name);
+            several.iter().map(pool).collect::<Vec<_>>().join(" or ")
+        }
+    }
 }
 
 fn matched(route: &RoutePlan) -> String {

@@ -95,8 +95,15 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn duration(&self, key: &str) -> Duration {
+        self.optional_duration(key).unwrap_or_default()
+    }
+
+    pub(super) fn percent(&self, key: &str) -> Option<u8> {
+        self.read(key, |node| format::percent(&node.scalar()?).ok())
+    }
+
+    pub(super) fn optional_duration(&self, key: &str) -> Option<Duration> {
         self.read(key, |node| format::duration(&node.scalar()?).ok())
-            .unwrap_or_default()
     }
 
     pub(super) fn size(&self, key: &str) -> u64 {
@@ -198,7 +205,7 @@ impl<'a> View<'a> {
 fn inner(kind: &'static Kind) -> Option<&'static Block> {
     match kind {
         Kind::Block(block) => Some(block),
-        Kind::List { of, .. } | Kind::Later(of) => inner(of),
+        Kind::List { of, .. } => inner(of),
         Kind::Map { value, .. } => inner(value),
         Kind::OneOf(kinds) => kinds.iter().find_map(inner),
         Kind::Flag | Kind::Number { .. } | Kind::Scalar(_) | Kind::Word(_) | Kind::Secret => None,

@@ -99,7 +99,6 @@ impl Walk<'_> {
                 _ => self.wrong_type(node, kind, path),
             },
             Kind::OneOf(kinds) => self.one_of(node, kinds, path),
-            Kind::Later(kind) => self.later(node, kind, path),
             Kind::Secret => {
                 let fault = match &node.value {
                     Value::Text(text) => environment::secret(text).err(),
@@ -151,13 +150,6 @@ impl Walk<'_> {
             .collect()
     }
 
-    fn later(&mut self, node: &mut Node, kind: &Kind, path: &str) {
-        self.later_at(node.at, path);
-        let outer = std::mem::replace(&mut self.inside_later, true);
-        self.value(node, kind, path);
-        self.inside_later = outer;
-    }
-
     fn later_at(&mut self, at: tree::Position, path: &str) {
         if !self.inside_later {
             self.report
@@ -196,17 +188,11 @@ impl Walk<'_> {
     }
 
     fn one_of(&mut self, node: &mut Node, kinds: &[Kind], path: &str) {
-        fn bare(kind: &Kind) -> &Kind {
-            match kind {
-                Kind::Later(inner) => inner,
-                kind => kind,
-            }
-        }
         let fits = |kind: &&Kind| match &node.value {
-            Value::Map(_) => matches!(bare(kind), Kind::Block(_) | Kind::Map { .. }),
-            Value::List(_) => matches!(bare(kind), Kind::List { .. }),
+            Value::Map(_) => matches!(kind, Kind::Block(_) | Kind::Map { .. }),
+            Value::List(_) => matches!(kind, Kind::List { .. }),
             Value::Null => false,
-            _ => is_scalar(bare(kind)),
+            _ => is_scalar(kind),
         };
         let candidates: Vec<&Kind> = kinds.iter().filter(fits).collect();
         match candidates[..] {

@@ -20,6 +20,7 @@ struct Way {
     principal: Option<Somebody>,
     raw_target: &'static str,
     path: &'static str,
+    sent_as: Option<&'static str>,
     sent: Vec<(&'static str, String)>,
 }
 
@@ -31,6 +32,7 @@ impl Way {
             principal: Some(somebody()),
             raw_target: "/accounts/1?x=1",
             path: "/accounts/1",
+            sent_as: None,
             sent: vec![("Host", "api.example.com:8072".to_owned())],
         }
     }
@@ -77,6 +79,7 @@ impl Way {
                 .split_once('?')
                 .map(|(_, query)| query.to_owned()),
             forms: crate::config::plan::TargetForms::default(),
+            sent_as: self.sent_as.map(str::to_owned),
         };
         let ids = (&RequestId::of(&head.headers), &Trace::of(&head.headers));
         let mut routes = self.others;

@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 
 use super::{Life, Listener};
 use crate::authorize;
-use crate::config::plan::{Access, Plan, Policy, RatePer, RouteId, RoutePlan};
+use crate::config::plan::{Access, Plan, Policy, RatePer, RouteId, RoutePlan, Shares, UpstreamId};
 use crate::credential;
 use crate::edge;
 use crate::forward;
@@ -16,6 +16,7 @@ use crate::limit::{Caller, RetryAfter};
 use crate::reject::Rejection;
 use crate::request::{self, BodyLength, Target};
 use crate::route::{Found, View};
+use crate::upstream::NoPeer;
 use crate::verify::Wanted;
 
 /// Judges one request; what it learns stays in `life`, the permit above all.
@@ -59,6 +60,10 @@ pub(super) async fn judge(
     };
     life.route = Some(route_id);
     let route = plan.route(route_id);
+    if let (Some(rewrite), Some(target)) = (&route.rewrite, &mut life.target) {
+        let path = rewrite.apply(&target.path).ok_or(Rejection::NoRoute)?;
+        target.rewritten(path)?;
+    }
     life.body.limit(route.body_bytes, plan.limits.body_min_rate);
     if matches!(length, BodyLength::Declared(length) if length > route.body_bytes) {
         return Err(Rejection::BodyTooLarge);
@@ -70,13 +75,26 @@ pub(super) async fn judge(
     };
     life.permit = Some(permit);
     within_quota(listener, session, route, life)?;
+    let pool = draw(&route.upstream);
+    life.pool = Some(pool);
     let upstream = life
         .permit
         .as_ref()
-        .map(|permit| gateway.upstreams.open(route.upstream, permit))
+        .map(|permit| gateway.upstreams.open(pool, permit))
         .ok_or(Rejection::NoPermit)?;
-    life.in_flight = Some(upstream.enter()?);
+    let place = upstream.enter();
+    if let Err(NoPeer::Open { retry_after }) = &place {
+        life.retry_after = Some(*retry_after);
+    }
+    life.in_flight = Some(place?);
     Ok(())
+}
+
+fn draw(shares: &Shares) -> UpstreamId {
+    match shares.all() {
+        [(only, _)] => *only,
+        _ => shares.of(fastrand::u32(..shares.total())),
+    }
 }
 
 /// What a service might read out of such a path must not be a way around another route's demands.

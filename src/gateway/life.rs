@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
@@ -13,11 +13,11 @@ use crate::authorize::Permit;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
 use crate::edge::{BodyRate, DoubtfulChunks};
 use crate::forward::Caller;
-use crate::observe::metrics::{Carried, Judged, Metrics, ProofSource};
+use crate::observe::metrics::{Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
 use crate::request::{RequestId, Target, Trace};
 use crate::server::drain::Active;
-use crate::upstream::{InFlight, Upstreams};
+use crate::upstream::{AtPeer, InFlight, Tried};
 use crate::verify::{Fault, Principal, Source, Verdict};
 
 /// The context that Pingora carries from hook to hook. What was not learned yet is `None`, and every step that needs
@@ -32,19 +32,24 @@ pub struct Life {
     pub(super) retry_after: Option<u32>,
     pub(super) principal: Option<Principal>,
     pub(super) permit: Option<Permit>,
+    /// The route's pool, or the one that was drawn from its split.
+    pub(super) pool: Option<UpstreamId>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) body: Body,
     pub(super) issuer: Option<IssuerId>,
     pub(super) proof: Option<Source>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) answered_at: Option<Duration>,
+    /// The peer's answer.
+    pub(super) status: Option<StatusCode>,
     pub(super) rejection: Option<Rejection>,
     /// The caller did not take its whole answer.
     pub(super) caller_gone: bool,
     /// The peer that has the request.
-    chosen: Option<usize>,
-    /// Peers that did not take a connection.
-    refused: Vec<usize>,
+    pub(super) chosen: Option<AtPeer>,
+    pub(super) tried: Tried,
+    /// The last attempt failed at a service, and the next one shall wait a moment.
+    pub(super) again: bool,
     /// Holds the process open while it drains.
     _active: Active,
 }
@@ -76,16 +81,19 @@ impl Life {
             retry_after: None,
             principal: None,
             permit: None,
+            pool: None,
             in_flight: None,
             body: Body::default(),
             issuer: None,
             proof: None,
             peer: None,
             answered_at: None,
+            status: None,
             rejection: None,
             caller_gone: false,
             chosen: None,
-            refused: Vec::new(),
+            tried: Tried::default(),
+            again: false,
             _active: gateway.drain.enter(),
         }
     }
@@ -128,29 +136,6 @@ impl Life {
         }
     }
 
-    pub(super) fn choose_peer(
-        &mut self,
-        plan: &Plan,
-        upstreams: &Upstreams,
-        now: Duration,
-    ) -> Result<Box<HttpPeer>, Rejection> {
-        let (route, permit, _) = self.permitted(plan)?;
-        let pool = upstreams.open(route.upstream, permit);
-        let left = route
-            .timeout
-            .saturating_sub(now.saturating_sub(self.started));
-        if left.is_zero() {
-            return Err(Rejection::UpstreamTimeout);
-        }
-        let (index, mut peer) = pool.choose(&self.refused)?;
-        self.chosen = Some(index);
-        // Pingora hands the body over again from its beginning.
-        self.body.bytes = 0;
-        let read = &mut peer.options.read_timeout;
-        *read = Some(read.map_or(left, |own| own.min(left)));
-        Ok(peer)
-    }
-
     pub(super) fn connected(&mut self, peer: &HttpPeer) {
         self.peer = peer._address.as_inet().copied();
     }
@@ -170,22 +155,6 @@ impl Life {
             Some(rate) if !end => rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow),
             _ => Ok(()),
         }
-    }
-
-    /// Whether a failed connect may be tried on another peer.
-    pub(super) fn may_connect_again(&mut self, gateway: &Gateway) -> bool {
-        self.refused.extend(self.chosen);
-        let Ok((route, permit, _)) = self.permitted(&gateway.plan) else {
-            return false;
-        };
-        let pool = gateway.upstreams.open(route.upstream, permit);
-        let again = self.refused.len() < pool.attempts().min(pool.peers().len());
-        if again {
-            gateway
-                .metrics
-                .carried(route.upstream, Carried::ConnectFailed);
-        }
-        again
     }
 
     /// Reads a failure of the proxying itself; `None` when the caller is gone and nobody hears an answer. `body_done`:
@@ -231,10 +200,8 @@ impl Life {
     }
 
     /// Which pool was tried, if one was.
-    pub(super) fn upstream(&self, plan: &Plan) -> Option<UpstreamId> {
-        self.route
-            .filter(|_| self.chosen.is_some())
-            .map(|route| plan.route(route).upstream)
+    pub(super) fn upstream(&self) -> Option<UpstreamId> {
+        self.pool.filter(|_| self.chosen.is_some())
     }
 
     /// Notes a rejection in a hook that cannot answer itself.

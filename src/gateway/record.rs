@@ -14,7 +14,7 @@ use crate::reject::Rejection;
 /// nginx's word for a caller that left before its answer; it is logged and counted, never sent.
 const CALLER_GONE: u16 = 499;
 
-pub(super) fn finish(life: &Life, listener: &Listener, session: &Session) {
+pub(super) fn finish(life: &mut Life, listener: &Listener, session: &Session) {
     let gateway = &*listener.gateway;
     let head = session.req_header();
     let written = session.response_written().map(|head| head.status.as_u16());
@@ -23,13 +23,18 @@ pub(super) fn finish(life: &Life, listener: &Listener, session: &Session) {
     gateway
         .metrics
         .request(life.route, &head.method, status, took);
-    // A response that broke off after its head is the upstream's failure, not a refusal of ours.
+    // A response that broke off after its head is the upstream's failure, not a refusal of ours. A fallback is one,
+    // whatever its status.
     if let Some(rejection) = life.rejection
-        && rejection.answer().status == status
+        && (rejection.answer().status == status || rejection == Rejection::UpstreamOpen)
     {
         gateway.metrics.rejected(life.route, rejection);
     }
-    count_upstream(life, listener, &gateway.metrics);
+    count_upstream(life, &gateway.metrics);
+    let failed = life.upstream_failed();
+    if let (Some(place), Some(failed)) = (&mut life.in_flight, failed) {
+        place.ended(failed);
+    }
 
     gateway.access_log.write(|| AccessRecord {
         unix_millis: gateway.clock.unix_millis(),
@@ -53,9 +58,7 @@ pub(super) fn finish(life: &Life, listener: &Listener, session: &Session) {
             .map(|who| who.grants.client.as_str()),
         issuer: life.issuer.map(|id| &*gateway.plan.issuer(id).name),
         proof: life.proof.map(|source| source.label()),
-        upstream: life
-            .upstream(&gateway.plan)
-            .map(|id| &*gateway.plan.upstream(id).name),
+        upstream: life.upstream().map(|id| &*gateway.plan.upstream(id).name),
         peer: life.peer,
         bytes_in: life.body.bytes,
         bytes_out: session.body_bytes_sent() as u64,
@@ -67,8 +70,8 @@ pub(super) fn finish(life: &Life, listener: &Listener, session: &Session) {
     });
 }
 
-fn count_upstream(life: &Life, listener: &Listener, metrics: &Metrics) {
-    let Some(upstream) = life.upstream(&listener.gateway.plan) else {
+fn count_upstream(life: &Life, metrics: &Metrics) {
+    let Some(upstream) = life.upstream() else {
         return;
     };
     let outcome = match life.rejection {

@@ -23,8 +23,8 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
 pub use state::{
-    Demands, IssuerReadiness, IssuerState, KeyState, NotBeforeState, PeerState, Readiness,
-    RouteState, UpstreamReadiness, UpstreamState,
+    Demands, IssuerReadiness, IssuerState, KeyState, NotBeforeState, PeerState, Pools, Readiness,
+    RouteState, ShareState, UpstreamReadiness, UpstreamState,
 };
 
 use self::answer::{Answer, problem};

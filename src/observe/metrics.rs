@@ -17,6 +17,7 @@ pub use labels::{Asked, Carried, Heard, Judged, Kept, ProofSource, Refresh, Unop
 
 use crate::config::plan::{IssuerId, Plan, RouteId, UpstreamId};
 use crate::reject::Rejection;
+use crate::upstream::State;
 
 /// The label value where a request met no route or a token no issuer of ours.
 pub const NONE: &str = "none";
@@ -78,6 +79,9 @@ struct IssuerHandles {
 struct UpstreamHandles {
     outcomes: [IntCounter; 4],
     in_flight: IntGauge,
+    /// By [`State`].
+    peers: [IntGauge; 3],
+    breaker_open: IntGauge,
 }
 
 impl Metrics {
@@ -238,6 +242,12 @@ impl Metrics {
             "Peers of an upstream, by state.",
             &["upstream", "state"],
         )?;
+        let upstream_breaker = gauges(
+            &registry,
+            "portcullis_upstream_breaker_open",
+            "1 while an upstream that fails is not asked, or only tried.",
+            &["upstream"],
+        )?;
         let connections = gauges(
             &registry,
             "portcullis_connections_open",
@@ -333,22 +343,13 @@ impl Metrics {
             upstreams: plan
                 .upstreams
                 .iter()
-                .map(|upstream| {
-                    // No health checks yet: every configured peer counts as healthy.
-                    for (state, count) in [
-                        ("healthy", upstream.peers.len()),
-                        ("unhealthy", 0),
-                        ("ejected", 0),
-                    ] {
-                        peers
-                            .with_label_values(&[&*upstream.name, state])
-                            .set(i64::try_from(count).unwrap_or(i64::MAX));
-                    }
-                    UpstreamHandles {
-                        outcomes: ["ok", "connect_failed", "timeout", "failed"]
-                            .map(|o| carried.with_label_values(&[&*upstream.name, o])),
-                        in_flight: in_flight.with_label_values(&[&upstream.name]),
-                    }
+                .map(|upstream| UpstreamHandles {
+                    outcomes: ["ok", "connect_failed", "timeout", "failed"]
+                        .map(|o| carried.with_label_values(&[&*upstream.name, o])),
+                    in_flight: in_flight.with_label_values(&[&upstream.name]),
+                    peers: [State::Healthy, State::Unhealthy, State::Ejected]
+                        .map(|state| peers.with_label_values(&[&*upstream.name, state.label()])),
+                    breaker_open: upstream_breaker.with_label_values(&[&upstream.name]),
                 })
                 .collect(),
             connections: plan
@@ -480,6 +481,17 @@ impl Metrics {
 
     pub fn upstream_in_flight(&self, upstream: UpstreamId) -> &IntGauge {
         &self.upstreams[upstream.0].in_flight
+    }
+
+    pub fn upstream_breaker(&self, upstream: UpstreamId) -> &IntGauge {
+        &self.upstreams[upstream.0].breaker_open
+    }
+
+    /// How many peers are in which [`State`].
+    pub fn upstream_peers(&self, upstream: UpstreamId, counts: [usize; 3]) {
+        for (gauge, count) in self.upstreams[upstream.0].peers.iter().zip(counts) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Index into [`Plan::listeners`].

@@ -99,7 +99,11 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
         (431, Silent, &[HeaderTooLarge]),
         (413, Silent, &[BodyTooLarge]),
         (429, Silent, &[TooManyRequests]),
-        (503, Silent, &[UpstreamBusy, Rejection::NoPeer]),
+        (
+            503,
+            Silent,
+            &[UpstreamBusy, UpstreamOpen, Rejection::NoPeer],
+        ),
         (502, Silent, &[UpstreamConnect, UpstreamFailed]),
         (504, Silent, &[UpstreamTimeout]),
         (500, Silent, &[NoPermit, Internal]),
@@ -223,7 +227,11 @@ fn every_fault_becomes_its_own_rejection() {
         assert_eq!(rejection.answer().status, status, "{fault:?}");
         assert!(seen.insert(rejection), "{fault:?}");
     }
-    for none in [NoPeer::Busy, NoPeer::Exhausted] {
+    for none in [
+        NoPeer::Busy,
+        NoPeer::Open { retry_after: 7 },
+        NoPeer::Exhausted,
+    ] {
         let rejection = Rejection::from(none);
         assert_eq!(rejection.answer().status, 503, "{none:?}");
         assert!(seen.insert(rejection), "{none:?}");
@@ -254,6 +262,7 @@ const NOTHING: Circumstances<'_> = Circumstances {
     request_id: "id-1",
     allow: None,
     retry_after: None,
+    fallback: None,
 };
 
 /// What a caller that sent `request` reads, and whether the connection lives on.

@@ -9,7 +9,7 @@ use pingora::protocols::http::ServerSession;
 use pingora_proxy::Session;
 
 use super::{Challenge, Rejection};
-use crate::config::plan::{Access, RoutePlan};
+use crate::config::plan::{Access, FallbackPlan, RoutePlan};
 use crate::request::{self, BodyLength, X_REQUEST_ID_NAME};
 
 /// The `realm` of every challenge.
@@ -24,6 +24,8 @@ pub struct Circumstances<'a> {
     pub allow: Option<&'a HeaderValue>,
     /// Seconds; instead of the rejection's own.
     pub retry_after: Option<u32>,
+    /// What the operator wants to be said instead of the problem.
+    pub fallback: Option<&'a FallbackPlan>,
 }
 
 /// Bodies up to this size are read and dropped so that the connection can live on.
@@ -39,7 +41,10 @@ pub async fn write(
 ) -> pingora::Result<()> {
     let head_only = session.req_header().method == Method::HEAD;
     keep_alive_if_possible(session);
-    let body = body(rejection, circumstances.request_id);
+    let body = match circumstances.fallback {
+        Some(fallback) => fallback.body.clone(),
+        None => body(rejection, circumstances.request_id),
+    };
     let head = head(rejection, circumstances, body.len())?;
     session
         .write_response_header(Box::new(head), head_only)
@@ -63,6 +68,7 @@ pub async fn bare(
         request_id,
         allow: (rejection == Rejection::MethodNotAllowed).then_some(&allow),
         retry_after: None,
+        fallback: None,
     };
     let body = body(rejection, request_id);
     let head = head(rejection, circumstances, body.len())?;
@@ -115,9 +121,14 @@ fn head(
 ) -> pingora::Result<ResponseHeader> {
     const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
     const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+    const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
     let answer = rejection.answer();
-    let mut head = ResponseHeader::build_no_case(answer.status, Some(8))?;
-    head.insert_header(header::CONTENT_TYPE, PROBLEM)?;
+    let (status, kind) = match circumstances.fallback {
+        Some(fallback) => (fallback.status, PLAIN),
+        None => (answer.status, PROBLEM),
+    };
+    let mut head = ResponseHeader::build_no_case(status, Some(8))?;
+    head.insert_header(header::CONTENT_TYPE, kind)?;
     head.insert_header(header::CONTENT_LENGTH, length)?;
     head.insert_header(header::CACHE_CONTROL, NO_STORE)?;
     head.insert_header(X_REQUEST_ID_NAME, circumstances.request_id)?;
@@ -130,6 +141,7 @@ fn head(
     if let Some(seconds) = answer
         .retry_after
         .map(|own| circumstances.retry_after.unwrap_or(own))
+        .filter(|_| status == answer.status)
     {
         head.insert_header(header::RETRY_AFTER, seconds)?;
     }

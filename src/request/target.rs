@@ -19,12 +19,27 @@ pub struct Target {
     pub query: Option<String>,
     /// Forms of the path that servers read differently.
     pub forms: TargetForms,
+    /// The path that the upstream gets instead, see [`Target::rewritten`].
+    pub(crate) sent_as: Option<String>,
 }
 
 impl Target {
     /// Every path that a server may take this one's for, as [`crate::route`] matches it.
     pub fn readings(&self) -> Vec<String> {
         readings(&self.path, self.forms)
+    }
+
+    /// Another path for the upstream, which must have one reading as well: what a pattern puts together from parts may
+    /// have two.
+    ///
+    /// # Errors
+    /// [`Rejection::AmbiguousTarget`].
+    pub fn rewritten(&mut self, path: String) -> Result<(), Rejection> {
+        if !path.starts_with('/') || !path_has_one_reading(&path) {
+            return Err(Rejection::AmbiguousTarget);
+        }
+        self.sent_as = Some(path);
+        Ok(())
     }
 }
 
@@ -49,6 +64,7 @@ pub fn inspect(
         path: path.to_owned(),
         query: query.map(str::to_owned),
         forms,
+        sent_as: None,
     })
 }
 

@@ -4,6 +4,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use pingora::protocols::tls::CaType;
@@ -12,11 +14,15 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::standing::{Standing, State};
 use crate::config::plan::UpstreamPlan;
 
 /// A peer is a `host:port` and, once that name is known, a ready-made Pingora peer to clone.
 pub struct Peer {
     address: String,
+    weight: u32,
+    in_flight: AtomicU32,
+    pub(super) standing: Standing,
     template: ArcSwapOption<HttpPeer>,
     build: Arc<Template>,
 }
@@ -68,9 +74,12 @@ impl Template {
 }
 
 impl Peer {
-    pub(super) fn new(address: &str, build: Arc<Template>) -> Self {
+    pub(super) fn new(address: &str, weight: u32, build: Arc<Template>) -> Self {
         let peer = Peer {
             address: address.to_owned(),
+            weight,
+            in_flight: AtomicU32::new(0),
+            standing: Standing::default(),
             template: ArcSwapOption::empty(),
             build,
         };
@@ -78,6 +87,21 @@ impl Peer {
             peer.resolved(known);
         }
         peer
+    }
+
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Requests that this gateway has at the peer.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether the next request would wait for fewer here, each measured by its weight.
+    pub(super) fn less_loaded_than(&self, other: &Peer) -> bool {
+        let load = |peer: &Peer| u64::from(peer.in_flight()) + 1;
+        load(self) * u64::from(other.weight) < load(other) * u64::from(self.weight)
     }
 
     /// `host:port` as configured.
@@ -90,14 +114,23 @@ impl Peer {
         self.address.parse::<SocketAddr>().is_err()
     }
 
-    /// The name's address from now on; the last one is kept until another comes.
-    pub fn resolved(&self, address: SocketAddr) {
+    /// Without an address to connect to, a peer is no better than one that is down.
+    pub fn state(&self, now: Duration) -> State {
+        match self.template.load().is_some() {
+            true => self.standing.state(now),
+            false => State::Unhealthy,
+        }
+    }
+
+    /// The name's address from now on; the last one is kept until another comes. True if it is the first.
+    pub(super) fn resolved(&self, address: SocketAddr) -> bool {
         let known = self.template.load();
         let new = pingora::protocols::l4::socket::SocketAddr::Inet(address);
         if known.as_ref().is_none_or(|peer| peer._address != new) {
             self.template
                 .store(Some(Arc::new(self.build.peer(address))));
         }
+        known.is_none()
     }
 
     /// A Pingora peer of one's own; `None` while the name is unknown.
@@ -106,6 +139,26 @@ impl Peer {
             .load()
             .as_ref()
             .map(|peer| Box::new(HttpPeer::clone(peer)))
+    }
+}
+
+/// Counts one request at its peer until dropped.
+pub struct AtPeer(Arc<Peer>);
+
+impl AtPeer {
+    pub(super) fn new(peer: Arc<Peer>) -> Self {
+        peer.in_flight.fetch_add(1, Ordering::Relaxed);
+        AtPeer(peer)
+    }
+
+    pub fn peer(&self) -> &Arc<Peer> {
+        &self.0
+    }
+}
+
+impl Drop for AtPeer {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

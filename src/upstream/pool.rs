@@ -1,34 +1,60 @@
-//! A named pool: weighted round robin, and a cap on what is in flight.
+//! A named pool: its peers, who of them may be chosen, and a cap on what is in flight.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
+use tokio::task::JoinSet;
 
 use super::NoPeer;
-use super::peer::{Peer, Template};
-use crate::config::plan::{UpstreamId, UpstreamPlan};
+use super::balance::{Chooser, Layout};
+use super::breaker::{Breaker, Ticket};
+use super::peer::{AtPeer, Peer, Template};
+use super::probe::Prober;
+use super::retry::{self, Budget};
+use super::standing::{State, millis};
+use super::tried::{Failure, Tried};
+use crate::clock::Clock;
+use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
 use crate::observe::metrics::Metrics;
+
+/// A name with more addresses than this is a mistake, or an attack.
+const MOST_MEMBERS: usize = 1024;
 
 pub struct Pool {
     pub id: UpstreamId,
     pub name: Arc<str>,
-    peers: Vec<Peer>,
-    /// Peer indices, each as often as its weight, spread evenly.
-    schedule: Vec<u16>,
-    next: AtomicUsize,
-    attempts: usize,
+    members: ArcSwap<Vec<Arc<Peer>>>,
+    /// The name whose addresses are the members.
+    dns: Option<String>,
+    template: Arc<Template>,
+    chooser: Chooser,
+    layout: ArcSwap<Layout>,
+    /// Held while the peers are laid out anew, so that the last one who does it has seen everything.
+    arranging: Mutex<()>,
+    /// Milliseconds of the monotonic clock: when the next ejection ends.
+    due: AtomicU64,
+    health: Option<HealthPlan>,
+    outlier: Option<OutlierPlan>,
+    retries: RetryPlan,
+    budget: Budget,
+    breaker: Option<Arc<Breaker>>,
     max_in_flight: Option<usize>,
     in_flight: Arc<AtomicUsize>,
     gauge: IntGauge,
+    metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 /// Counts one request at the pool until dropped, also when its task is.
-#[derive(Debug)]
 pub struct InFlight {
     count: Arc<AtomicUsize>,
     gauge: IntGauge,
+    ticket: Option<Ticket>,
 }
 
 impl Pool {
@@ -36,39 +62,135 @@ impl Pool {
         id: UpstreamId,
         plan: &UpstreamPlan,
         metrics: &Arc<Metrics>,
+        clock: &Clock,
     ) -> Result<Self, String> {
         let template = Template::new(plan)?;
-        let weights: Vec<u32> = plan.peers.iter().map(|peer| peer.weight).collect();
-        Ok(Pool {
+        let peers = plan
+            .peers
+            .iter()
+            .map(|peer| Arc::new(Peer::new(&peer.address, peer.weight, template.clone())))
+            .collect();
+        let pool = Pool {
             id,
             name: plan.name.clone(),
-            peers: plan
-                .peers
-                .iter()
-                .map(|peer| Peer::new(&peer.address, template.clone()))
-                .collect(),
-            schedule: spread(&weights),
-            next: AtomicUsize::new(0),
-            attempts: plan.attempts,
+            members: ArcSwap::from_pointee(peers),
+            dns: plan.dns.clone(),
+            template,
+            layout: ArcSwap::from_pointee(Layout::new(Vec::new(), &plan.balance)),
+            chooser: Chooser::new(plan.balance.clone()),
+            arranging: Mutex::new(()),
+            due: AtomicU64::new(u64::MAX),
+            health: plan.health.clone(),
+            outlier: plan.outlier.clone(),
+            budget: Budget::new(plan.retries.budget),
+            retries: plan.retries.clone(),
+            breaker: plan.rate.clone().map(|rate| {
+                let gauge = metrics.upstream_breaker(id).clone();
+                Breaker::new(rate, plan.name.clone(), clock.clone(), gauge)
+            }),
             max_in_flight: plan.max_in_flight,
             in_flight: Arc::default(),
             gauge: metrics.upstream_in_flight(id).clone(),
-        })
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+        };
+        pool.arrange(&pool.alone(), clock.monotonic());
+        Ok(pool)
     }
 
-    pub fn peers(&self) -> &[Peer] {
-        &self.peers
+    pub fn peers(&self) -> Arc<Vec<Arc<Peer>>> {
+        self.members.load_full()
     }
 
-    /// How often a request may try to connect, the first time included.
-    pub fn attempts(&self) -> usize {
-        self.attempts
+    /// The name whose addresses are the peers.
+    pub fn dns(&self) -> Option<&str> {
+        self.dns.as_deref()
+    }
+
+    pub fn balance(&self) -> &Balance {
+        self.chooser.balance()
+    }
+
+    /// A peer's name has this address from now on.
+    pub fn resolved(&self, peer: &Peer, address: SocketAddr) {
+        if peer.resolved(address) {
+            self.arrange(&self.alone(), self.clock.monotonic());
+        }
+    }
+
+    /// The pool's name has these addresses from now on; none of them changes nothing. A peer whose address stays
+    /// keeps what is known of it, and requests that are at a peer that went may end there.
+    pub fn found(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let mut addresses: Vec<SocketAddr> = addresses.into_iter().take(MOST_MEMBERS).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return;
+        }
+        let alone = self.alone();
+        let old = self.members.load();
+        let member = |address: SocketAddr| {
+            let text = address.to_string();
+            let known = old.iter().find(|peer| peer.address() == text).cloned();
+            known.unwrap_or_else(|| Arc::new(Peer::new(&text, 1, self.template.clone())))
+        };
+        let new: Vec<Arc<Peer>> = addresses.into_iter().map(member).collect();
+        let same = |(a, b): (&Arc<Peer>, &Arc<Peer>)| Arc::ptr_eq(a, b);
+        if old.len() == new.len() && old.iter().zip(&new).all(same) {
+            return;
+        }
+        log::info!("upstream {}: {} peers", self.name, new.len());
+        self.members.store(Arc::new(new));
+        self.arrange(&alone, self.clock.monotonic());
+    }
+
+    fn alone(&self) -> MutexGuard<'_, ()> {
+        self.arranging
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lays out the peers that may be chosen.
+    fn arrange(&self, _alone: &MutexGuard<'_, ()>, now: Duration) {
+        let members = self.members.load();
+        let mut counts = [0; 3];
+        let mut usable = Vec::with_capacity(members.len());
+        let mut due = u64::MAX;
+        for peer in members.iter() {
+            let state = peer.state(now);
+            counts[state as usize] += 1;
+            if state == State::Healthy {
+                usable.push(peer.clone());
+            }
+            if let Some(until) = peer.standing.ejected_until(now) {
+                due = due.min(until);
+            }
+        }
+        self.metrics.upstream_peers(self.id, counts);
+        self.layout
+            .store(Arc::new(Layout::new(usable, self.balance())));
+        self.due.store(due, Ordering::Release);
+    }
+
+    /// Takes peers back whose ejection is over.
+    fn take_back(&self, now: Duration) {
+        if millis(now) < self.due.load(Ordering::Acquire) {
+            return;
+        }
+        // Who comes second need not wait: the layout that is there is still right for all but one peer.
+        if let Ok(alone) = self.arranging.try_lock() {
+            self.arrange(&alone, now);
+        }
+    }
+
+    pub(super) fn refresh(&self) {
+        self.take_back(self.clock.monotonic());
     }
 
     /// A place in the pool.
     ///
     /// # Errors
-    /// [`NoPeer::Busy`] when the pool is full.
+    /// [`NoPeer::Busy`] when the pool is full, [`NoPeer::Open`] while its breaker is open.
     pub fn enter(&self) -> Result<InFlight, NoPeer> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         if self.max_in_flight.is_some_and(|max| before >= max) {
@@ -76,36 +198,182 @@ impl Pool {
             return Err(NoPeer::Busy);
         }
         self.gauge.inc();
-        Ok(InFlight {
+        let mut place = InFlight {
             count: self.in_flight.clone(),
             gauge: self.gauge.clone(),
-        })
+            ticket: None,
+        };
+        if let Some(breaker) = &self.breaker {
+            place.ticket = Some(breaker.enter()?);
+        }
+        self.budget.earn();
+        Ok(place)
     }
 
-    /// The next peer, and its index, that is not among those that refused to connect.
+    /// The next peer that is not among those that were tried. A pool that hashes goes by `key`.
     ///
-    /// A peer that took a connection and lost it may be asked again: Pingora does so for an idempotent request on a
-    /// connection that had died in its pool.
+    /// A peer that took the request and failed is asked again where there is no other. One that had only let a
+    /// connection die in Pingora's pool is not among them.
     ///
     /// # Errors
     /// [`NoPeer::Exhausted`].
-    pub fn choose(&self, refused: &[usize]) -> Result<(usize, Box<HttpPeer>), NoPeer> {
-        // A second attempt takes no turn of its own: with two peers, one dead, every request would meet the dead one.
-        let start = match refused {
-            [] => self.next.fetch_add(1, Ordering::Relaxed),
-            _ => self.next.load(Ordering::Relaxed),
+    pub fn choose(
+        &self,
+        tried: &mut Tried,
+        key: u64,
+        now: Duration,
+    ) -> Result<(AtPeer, Box<HttpPeer>), NoPeer> {
+        self.take_back(now);
+        let layout = self.layout.load();
+        let again = tried.attempts > 0;
+        let another = |peer: &Peer| tried.has_refused(peer) || tried.has_failed(peer);
+        let chosen = self
+            .chooser
+            .choose(&layout, key, again, another)
+            .or_else(|| {
+                let refused = |peer: &Peer| tried.has_refused(peer);
+                self.chooser.choose(&layout, key, again, refused)
+            })
+            .ok_or(NoPeer::Exhausted)?;
+        tried.attempts += 1;
+        let peer = chosen.connectable().ok_or(NoPeer::Exhausted)?;
+        Ok((AtPeer::new(chosen.clone()), peer))
+    }
+
+    /// Whether a request that could not connect may try again. Nothing was sent, so it costs no service anything.
+    pub fn may_connect_again(&self, tried: &Tried) -> bool {
+        let another = |peer: &Arc<Peer>| !tried.has_refused(peer);
+        self.retries.when.connect
+            && tried.attempts < self.retries.attempts
+            && self.layout.load().peers().iter().any(another)
+    }
+
+    /// Whether a request that may have reached a service, and may be repeated, is to be tried again. Each time that it
+    /// is takes its share of the budget.
+    pub fn may_try_again(&self, tried: &Tried, failure: Failure) -> bool {
+        let when = &self.retries.when;
+        let wanted = match failure {
+            Failure::Reset => when.reset,
+            Failure::Timeout => when.timeout,
+            Failure::Status(502) => when.bad_gateway,
+            Failure::Status(503) => when.unavailable,
+            Failure::Status(504) => when.gateway_timeout,
+            Failure::Status(_) => false,
         };
-        for step in 0..self.schedule.len() {
-            let slot = start.wrapping_add(step) % self.schedule.len();
-            let index = usize::from(self.schedule[slot]);
-            if refused.contains(&index) {
-                continue;
+        wanted && tried.attempts < self.retries.attempts && self.budget.spend()
+    }
+
+    /// How long the next attempt waits.
+    pub fn pause(&self, tried: &Tried) -> Duration {
+        retry::pause(&self.retries, tried.attempts + 1)
+    }
+
+    /// `None`: this pool has no breaker that opens.
+    pub fn breaker(&self) -> Option<&'static str> {
+        self.breaker.as_ref().map(|breaker| breaker.label())
+    }
+
+    /// The peer has answered a request, and not with a 5xx.
+    pub fn succeeded(&self, peer: &Peer) {
+        if self.outlier.is_some() {
+            peer.standing.succeeded();
+        }
+    }
+
+    /// A request to the peer has failed: a 5xx, no answer in time, no connection, or one that broke off.
+    pub fn failed(&self, peer: &Peer, now: Duration) {
+        let Some(outlier) = &self.outlier else {
+            return;
+        };
+        if peer.standing.failed(outlier.failures, now) {
+            self.eject(peer, outlier, now);
+        }
+    }
+
+    /// Leaves a peer out, unless more than half of the pool were then out: when that many fail, it is not their fault
+    /// alone, and those that are left would be overrun.
+    fn eject(&self, peer: &Peer, outlier: &OutlierPlan, now: Duration) {
+        let alone = self.alone();
+        let members = self.members.load();
+        let healthy = |peer: &&Arc<Peer>| peer.state(now) == State::Healthy;
+        let out = members.len() - members.iter().filter(healthy).count();
+        if peer.state(now) != State::Healthy || (out + 1) * 2 > members.len() {
+            return;
+        }
+        let length = peer.standing.eject(outlier.eject, now);
+        self.arrange(&alone, now);
+        drop(alone);
+        let (pool, address) = (&self.name, peer.address());
+        let seconds = length.as_secs();
+        log::warn!("upstream {pool}: peer {address} keeps failing and is left out for {seconds} s");
+    }
+
+    /// Asks all peers again and again, until the task is dropped. At once where there is nothing to ask.
+    pub async fn keep_checked(&self) {
+        let Some(plan) = &self.health else {
+            return;
+        };
+        let prober = Arc::new(Prober::new(plan.clone()));
+        let mut rounds = tokio::time::interval(plan.interval);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            rounds.tick().await;
+            let mut asked = JoinSet::new();
+            for peer in self.peers().iter() {
+                let (peer, prober) = (peer.clone(), prober.clone());
+                asked.spawn(async move {
+                    tokio::time::sleep(prober.jitter()).await;
+                    let answer = prober.ask(&peer).await;
+                    (peer, answer)
+                });
             }
-            if let Some(peer) = self.peers[index].connectable() {
-                return Ok((index, peer));
+            while let Some(done) = asked.join_next().await {
+                if let Ok((peer, answer)) = done {
+                    self.checked(&peer, &answer, plan);
+                }
             }
         }
-        Err(NoPeer::Exhausted)
+    }
+
+    fn checked(&self, peer: &Peer, answer: &Result<(), String>, plan: &HealthPlan) {
+        if !peer.standing.checked(answer.is_ok(), plan) {
+            return;
+        }
+        self.arrange(&self.alone(), self.clock.monotonic());
+        let (pool, address) = (&self.name, peer.address());
+        match answer {
+            Ok(()) => log::info!("upstream {pool}: peer {address} is healthy again"),
+            Err(why) => log::warn!("upstream {pool}: peer {address} is unhealthy: {why}"),
+        }
+    }
+
+    /// # Errors
+    /// Why no request can be sent, in one sentence.
+    pub fn readiness(&self) -> Result<(), String> {
+        self.refresh();
+        if !self.layout.load().peers().is_empty() {
+            return Ok(());
+        }
+        let members = self.members.load();
+        if let (Some(name), true) = (&self.dns, members.is_empty()) {
+            return Err(format!("no address of {name} is known yet"));
+        }
+        let now = self.clock.monotonic();
+        let count = |state| members.iter().filter(|p| p.state(now) == state).count();
+        Err(format!(
+            "no peer is healthy: {} unhealthy, {} ejected",
+            count(State::Unhealthy),
+            count(State::Ejected)
+        ))
+    }
+}
+
+impl InFlight {
+    /// How the request ended, for the breaker. What ended for other reasons than the upstream's is not told.
+    pub fn ended(&mut self, failed: bool) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.tell(failed);
+        }
     }
 }
 
@@ -116,27 +384,5 @@ impl Drop for InFlight {
     }
 }
 
-/// Smooth weighted round robin, laid out once: `[2, 1]` becomes `0 1 0`, not `0 0 1`.
-fn spread(weights: &[u32]) -> Vec<u16> {
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let weights: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
-    let total: i64 = weights.iter().sum();
-    let mut credit = vec![0i64; weights.len()];
-    let mut schedule = Vec::new();
-    for _ in 0..total {
-        for (credit, weight) in credit.iter_mut().zip(&weights) {
-            *credit += weight;
-        }
-        let richest = (0..credit.len())
-            .rev()
-            .max_by_key(|index| credit[*index])
-            .unwrap_or_default();
-        credit[richest] -= total;
-        schedule.push(u16::try_from(richest).unwrap_or_default());
-    }
-    schedule
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
+#[cfg(test)]
+mod tests;

@@ -12,11 +12,14 @@ use crate::authorize;
 use crate::config::plan::{Access, UpstreamPlan, UpstreamTls};
 use crate::testkit::{plan, upstream};
 
+/// What the clock of these tests says.
+const NOW: Duration = Duration::from_secs(1);
+
 fn upstreams(pools: Vec<UpstreamPlan>) -> Result<Upstreams, String> {
     let mut plan = plan(Vec::new());
     plan.upstreams = pools;
     let metrics = Metrics::new(&plan).unwrap();
-    Upstreams::new(&plan, &metrics)
+    Upstreams::new(&plan, &metrics, &Clock::manual(1))
 }
 
 fn with_pool<T>(pool: UpstreamPlan, look: impl FnOnce(&Pool) -> T) -> T {
@@ -30,8 +33,16 @@ fn port(peer: &HttpPeer) -> u16 {
     peer._address.as_inet().unwrap().port()
 }
 
+fn first(pool: &Pool) -> Box<HttpPeer> {
+    pool.choose(&mut Tried::default(), 0, NOW).unwrap().1
+}
+
 fn next(pool: &Pool) -> u16 {
-    port(&pool.choose(&[]).unwrap().1)
+    port(&first(pool))
+}
+
+fn none_left(pool: &Pool, tried: &mut Tried) -> Option<NoPeer> {
+    pool.choose(tried, 0, NOW).err()
 }
 
 #[test]
@@ -94,21 +105,17 @@ fn a_peer_that_refused_is_skipped_until_none_is_left() {
     let peers = [("127.0.0.1:1", 5), ("127.0.0.1:2", 1), ("127.0.0.1:3", 1)];
     with_pool(upstream("a", &peers), |pool| {
         for _ in 0..20 {
-            let mut tried = Vec::new();
+            let mut tried = Tried::default();
             let mut ports: Vec<u16> = (0..3)
                 .map(|_| {
-                    let (index, peer) = pool.choose(&tried).unwrap();
-                    tried.push(index);
+                    let (chosen, peer) = pool.choose(&mut tried, 0, NOW).unwrap();
+                    tried.refused(chosen.peer());
                     port(&peer)
                 })
                 .collect();
             ports.sort_unstable();
             assert_eq!(ports, [1, 2, 3]);
-            assert_eq!(
-                pool.choose(&tried).map(|(index, _)| index).err(),
-                Some(NoPeer::Exhausted)
-            );
-            assert_eq!(tried.len(), 3);
+            assert_eq!(none_left(pool, &mut tried), Some(NoPeer::Exhausted));
         }
     });
 }
@@ -118,8 +125,11 @@ fn a_second_attempt_takes_no_turn() {
     with_pool(
         upstream("a", &[("127.0.0.1:1", 1), ("127.0.0.1:2", 1)]),
         |pool| {
-            assert_eq!(port(&pool.choose(&[]).unwrap().1), 1);
-            assert_eq!(port(&pool.choose(&[0]).unwrap().1), 2);
+            let mut tried = Tried::default();
+            let (chosen, peer) = pool.choose(&mut tried, 0, NOW).unwrap();
+            assert_eq!(port(&peer), 1);
+            tried.refused(chosen.peer());
+            assert_eq!(port(&pool.choose(&mut tried, 0, NOW).unwrap().1), 2);
             assert_eq!(next(pool), 2, "the next request spares the dead peer");
         },
     );
@@ -134,7 +144,7 @@ fn a_peer_without_an_address_is_skipped() {
         assert_eq!(pool.peers()[0].address(), "accounts.internal:80");
         assert!((0..8).all(|_| next(pool) == 2));
 
-        pool.peers()[0].resolved("10.0.0.9:80".parse().unwrap());
+        pool.resolved(&pool.peers()[0], "10.0.0.9:80".parse().unwrap());
         let turns: Vec<u16> = (0..4).map(|_| next(pool)).collect();
         assert_eq!(turns.iter().filter(|port| **port == 80).count(), 3);
     });
@@ -144,13 +154,13 @@ fn a_peer_without_an_address_is_skipped() {
 fn a_name_that_moved_is_followed() {
     with_pool(upstream("a", &[("accounts.internal:80", 1)]), |pool| {
         assert_eq!(
-            pool.choose(&[]).map(|(index, _)| index).err(),
+            none_left(pool, &mut Tried::default()),
             Some(NoPeer::Exhausted)
         );
         for address in ["10.0.0.1:80", "[2001:db8::1]:80", "10.0.0.2:80"] {
             let address: SocketAddr = address.parse().unwrap();
-            pool.peers()[0].resolved(address);
-            let peer = pool.choose(&[]).unwrap().1;
+            pool.resolved(&pool.peers()[0], address);
+            let peer = first(pool);
             assert_eq!(peer._address.as_inet(), Some(&address));
         }
     });
@@ -160,8 +170,10 @@ fn a_name_that_moved_is_followed() {
 fn a_pool_that_nobody_can_be_in_has_no_peer() {
     for peers in [&[][..], &[("127.0.0.1:1", 0)]] {
         with_pool(upstream("a", peers), |pool| {
-            let none = pool.choose(&[]).map(|(index, _)| index).err();
-            assert_eq!(none, Some(NoPeer::Exhausted));
+            assert_eq!(
+                none_left(pool, &mut Tried::default()),
+                Some(NoPeer::Exhausted)
+            );
         });
     }
 }
@@ -207,7 +219,7 @@ fn a_pool_without_a_cap_counts_and_never_refuses() {
     let mut plan = plan(Vec::new());
     plan.upstreams = vec![upstream("a", &[("127.0.0.1:1", 1)])];
     let metrics = Metrics::new(&plan).unwrap();
-    let upstreams = Upstreams::new(&plan, &metrics).unwrap();
+    let upstreams = Upstreams::new(&plan, &metrics, &Clock::manual(1)).unwrap();
     let pool = &upstreams.all()[0];
     let gauge = metrics.upstream_in_flight(UpstreamId(0));
     let places: Vec<InFlight> = (0..5000).map(|_| pool.enter().unwrap()).collect();
@@ -224,7 +236,7 @@ fn a_busy_pool_leaves_the_gauge_alone() {
         ..upstream("a", &[("127.0.0.1:1", 1)])
     }];
     let metrics = Metrics::new(&plan).unwrap();
-    let upstreams = Upstreams::new(&plan, &metrics).unwrap();
+    let upstreams = Upstreams::new(&plan, &metrics, &Clock::manual(1)).unwrap();
     assert_eq!(upstreams.all()[0].enter().err(), Some(NoPeer::Busy));
     assert_eq!(metrics.upstream_in_flight(UpstreamId(0)).get(), 0);
 }
@@ -232,11 +244,8 @@ fn a_busy_pool_leaves_the_gauge_alone() {
 #[test]
 fn a_peer_is_built_from_its_pool() {
     with_pool(upstream("a", &[("127.0.0.1:1", 1)]), |pool| {
-        assert_eq!(
-            (&*pool.name, pool.id, pool.attempts()),
-            ("a", UpstreamId(0), 2)
-        );
-        let peer = pool.choose(&[]).unwrap().1;
+        assert_eq!((&*pool.name, pool.id), ("a", UpstreamId(0)));
+        let peer = first(pool);
         let options = &peer.options;
         assert_eq!(options.connection_timeout, Some(Duration::from_secs(1)));
         assert_eq!(
@@ -264,7 +273,7 @@ fn a_tls_peer_is_checked_against_its_name() {
         ..upstream("a", &[("127.0.0.1:1", 1)])
     };
     with_pool(tls, |pool| {
-        let peer = pool.choose(&[]).unwrap().1;
+        let peer = first(pool);
         assert!(peer.is_tls());
         assert_eq!(peer.sni, "accounts.internal");
         assert!(peer.options.verify_cert && peer.options.verify_hostname);
@@ -280,7 +289,7 @@ fn pools_with_one_address_do_not_share_connections() {
     ])
     .unwrap();
     let hash = |index: usize| {
-        let peer = pools.all()[index].choose(&[]).unwrap().1;
+        let peer = first(&pools.all()[index]);
         peer.reuse_hash()
     };
     assert_eq!(hash(0), hash(0));
@@ -321,7 +330,7 @@ fn a_ca_file_is_loaded() {
     let two = format!("{0}\n# and again\n{0}", pair.cert.pem());
     let file = Scratch::holding("good-ca.pem", &two);
     let pools = with_ca(&file.0).unwrap();
-    let peer = pools.all()[0].choose(&[]).unwrap().1;
+    let peer = first(&pools.all()[0]);
     assert_eq!(peer.options.ca.as_ref().map(|ca| ca.len()), Some(2));
 }
 

@@ -3,7 +3,7 @@
 use portcullis::demo::issuer::{Issuer, IssuerOptions};
 use portcullis::demo::mint::ClaimsEdit;
 
-use crate::support::{Connection, Gateway, Origin, Received, Setup};
+use crate::support::{Connection, Gateway, Origin, Received, Setup, get};
 
 const READER: &str = "eazybank-accounts-reader-cc";
 
@@ -214,6 +214,78 @@ fn forwarded_fields_of_a_trusted_proxy_are_believed() {
     assert_eq!(got.header("x-forwarded-for"), Some("9.9.9.9, 127.0.0.1"));
     assert_eq!(got.header("x-forwarded-proto"), Some("https"));
     assert_eq!(got.header("x-forwarded-host"), Some("api.example"));
+}
+
+const REWRITTEN: &str = "[{ name: old, match: { path: /old }, upstream: origin,
+      access: { scopes: ['accounts:read'] },
+      rewrite: { pattern: '^/old/(?<kind>[a-z]+)(?:/(?<rest>.*))?$', to: '/new/${kind}/${rest}' } }]";
+
+/// What is authorised and logged is what was sent; what the service gets is what the pattern makes of it.
+#[test]
+fn a_path_is_rewritten_after_it_was_judged() {
+    let (issuer, origin) = (issuer(), Origin::start());
+    let gateway = Setup::new(&issuer, origin.address())
+        .routes(REWRITTEN)
+        .start();
+    let token = issuer.token(READER, &["accounts:read"]);
+    let field = format!("Authorization: Bearer {token}\r\n");
+    for (sent, got) in [
+        (
+            "/old/loans/7/b%20c?x=/old/y",
+            "GET /new/loans/7/b%20c?x=/old/y HTTP/1.1",
+        ),
+        ("/old/loans", "GET /new/loans/ HTTP/1.1"),
+        ("/old/loans/", "GET /new/loans/ HTTP/1.1"),
+        ("http://api.test:8072/old/a/b", "GET /new/a/b HTTP/1.1"),
+    ] {
+        let got_there = send(&gateway, &origin, sent, &field);
+        assert_eq!(got_there.line, got, "{sent}");
+        assert_eq!(got_there.header("x-auth-client"), Some(READER));
+    }
+    assert_eq!(gateway.access_log(1)[0]["path"], "/old/loans/7/b%20c");
+    let before = origin.received().len();
+    for (sent, field, status) in [
+        ("/old/loans/1", "", 401),
+        ("/old/LOANS/1", field.as_str(), 404),
+        ("/old", field.as_str(), 404),
+        ("/new/loans/1", field.as_str(), 404),
+    ] {
+        let answer = Connection::open(gateway.address())
+            .send(format!(
+                "GET {sent} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{field}\r\n"
+            ))
+            .answer();
+        assert_eq!(answer.status, status, "{sent}");
+    }
+    assert_eq!(origin.received().len(), before);
+}
+
+/// A pattern may put together from harmless parts what two servers read differently.
+#[test]
+fn a_rewritten_path_has_one_reading_or_goes_nowhere() {
+    let (issuer, origin) = (issuer(), Origin::start());
+    let gateway = Setup::new(&issuer, origin.address())
+        .routes(
+            "[{ name: glued, match: { path: /x }, upstream: origin, access: public,
+                rewrite: { pattern: '/x/(?<a>[^/]*)/(?<b>[^/]*)/?(?<c>.*)', to: '/${a}${b}/${c}/end' } },
+              { name: dots, match: { path: /dots }, upstream: origin, access: public,
+                rewrite: { pattern: '/dots/(?<a>[^/]*)y/(?<b>[^/]*)y', to: '/${a}${b}/end' } }]",
+        )
+        .start();
+    let ask = |path: &str| get(gateway.address(), path, None).status;
+    assert_eq!(ask("/x/a/b/c"), 200);
+    assert_eq!(origin.only().line, "GET /ab/c/end HTTP/1.1");
+    // Each of these is a good path, and becomes one with a dot segment or an empty one.
+    for sent in [
+        "/x/a/b/c/",
+        "/x/a/b",
+        "/dots/.y/.y",
+        "/dots/y/.y",
+        "/dots/y/y",
+    ] {
+        assert_eq!(ask(sent), 400, "{sent}");
+    }
+    assert_eq!(origin.received().len(), 1);
 }
 
 #[test]

@@ -4,15 +4,15 @@ use http::{HeaderName, Method};
 
 use crate::config::diagnostic::Fault;
 use crate::config::plan::{
-    Access, IssuerId, Limits, MatchPlan, Policy, Proof, RateLimit, RatePer, RoutePlan, TargetForms,
-    UpstreamId,
+    Access, IssuerId, Limits, MatchPlan, Policy, Proof, RateLimit, RatePer, RoutePlan, Shares,
+    TargetForms, UpstreamId,
 };
 use crate::config::tree::Value;
 use crate::config::view::{Spot, View};
 
 use super::headers::{self, Direction};
 use super::overlap::{self, Claim};
-use super::{Context, Names};
+use super::{Context, Names, rewrite};
 
 pub(super) fn routes(
     file: &View<'_>,
@@ -82,7 +82,8 @@ fn route(
         allow_target: allow_target(view, context),
         name: view.text("name").unwrap_or_default().into(),
         strip_prefix: strip_prefix(view, &matcher.path, context),
-        upstream: UpstreamId(upstream(view, upstreams, context)),
+        rewrite: rewrite::rewrite(&view.block("rewrite"), context),
+        upstream: upstream(view, upstreams, context),
         access: access(view, issuers, context),
         keep_authorization: forward.text("authorization").as_deref() == Some("keep"),
         forward_headers: headers::forwarded(&forward, context),
@@ -184,23 +185,34 @@ fn strip_prefix(view: &View<'_>, path: &str, context: &mut Context<'_>) -> Optio
     Some(prefix)
 }
 
-fn upstream(view: &View<'_>, upstreams: &Names<'_>, context: &mut Context<'_>) -> usize {
+fn upstream(view: &View<'_>, upstreams: &Names<'_>, context: &mut Context<'_>) -> Shares {
+    let first = Shares::from(UpstreamId(0));
     let Some(spot) = view.get("upstream") else {
-        return 0;
+        return first;
     };
     match &spot.node.value {
-        Value::List(_) => {
-            let block = view.entry_block("upstream");
-            for item in view.items("upstream") {
-                if let Some(name) = item.view(block).get("name") {
-                    upstreams.index(&name, context);
-                }
-            }
-            0
-        }
-        Value::Map(_) | Value::Null => 0,
-        _ => upstreams.index(&spot, context),
+        Value::List(_) => split(view, upstreams, context).unwrap_or(first),
+        Value::Map(_) | Value::Null => first,
+        _ => UpstreamId(upstreams.index(&spot, context)).into(),
     }
+}
+
+fn split(view: &View<'_>, upstreams: &Names<'_>, context: &mut Context<'_>) -> Option<Shares> {
+    let block = view.entry_block("upstream");
+    let mut shares: Vec<(UpstreamId, u32)> = Vec::new();
+    for item in view.items("upstream") {
+        let share = item.view(block);
+        let Some(name) = share.get("name") else {
+            continue;
+        };
+        let id = UpstreamId(upstreams.index(&name, context));
+        if shares.iter().any(|(known, _)| *known == id) && upstreams.knows(&name) {
+            let fault = Fault::new(format!("{} is in this split already", name.node.shown()));
+            context.problem(&name, fault.hint("give it a greater `weight` instead"));
+        }
+        shares.push((id, share.number("weight")));
+    }
+    Shares::split(shares)
 }
 
 fn access(view: &View<'_>, issuers: &Names<'_>, context: &mut Context<'_>) -> Access {

@@ -32,18 +32,17 @@ pub(super) static ROUTE: Block = Block {
             "rewrite",
             Kind::Block(&REWRITE),
             "Another path for the upstream, by a pattern; not with `strip_prefix`.",
-        )
-        .later(),
+        ),
         key(
             "upstream",
             Kind::OneOf(&[
                 NAME,
-                Kind::Later(&Kind::List {
+                Kind::List {
                     of: &Kind::Block(&SHARE),
                     min: 1,
-                }),
+                },
             ]),
-            "Name of the upstream, or a split over several.",
+            "Name of the upstream, or a split over several: each request is drawn by weight.",
         )
         .required(),
         key(
@@ -179,18 +178,19 @@ static MATCH: Block = Block {
 
 static REWRITE: Block = Block {
     name: "routes[].rewrite",
-    doc: "A regular expression and its replacement.",
+    doc: "What is matched and authorised is the path that was sent, as it was spelled; the upstream gets the other one. A \
+          path that the pattern does not match is 404.",
     keys: &[
         key(
             "pattern",
             Kind::Scalar(Format::Template),
-            "Must match the whole path.",
+            "A regular expression, as the Rust crate `regex` reads it, that must match the whole path.",
         )
         .required(),
         key(
             "to",
             Kind::Scalar(Format::Template),
-            "The path that is sent; `${name}` is a group of the pattern.",
+            "The path that is sent; `${name}` is a group `(?<name>…)` of the pattern. The query stays.",
         )
         .required(),
     ],

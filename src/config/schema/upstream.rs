@@ -18,48 +18,52 @@ pub(super) static UPSTREAM: Block = Block {
                 of: &Kind::OneOf(&[Kind::Scalar(Format::Peer), Kind::Block(&PEER)]),
                 min: 1,
             },
-            "Addresses `host:port`, or maps with a weight. A name is looked up when the gateway starts.",
+            "Addresses `host:port`, or maps with a weight. A name is one peer: its first address, looked up every ten seconds.",
         ),
         key(
             "dns",
             Kind::Scalar(Format::Peer),
-            "A name `host:port` whose addresses are the peers, looked up again and again.",
-        )
-        .later(),
+            "A name `host:port` whose addresses, A and AAAA, are the peers. It is looked up every five seconds; a look-up \
+             that brings nothing changes nothing.",
+        ),
         key(
             "balance",
             Kind::Word(&["round_robin", "least_request", "random", "hash"]),
-            "Which peer is next.",
+            "Which peer is next: in turn by weight; of two at random the one with fewer requests for its weight; at \
+             random by weight; by a consistent hash.",
         )
-        .default("round_robin")
-        .later(),
+        .default("round_robin"),
+        key(
+            "hash_on",
+            Kind::OneOf(&[Kind::Word(&["client", "path"]), Kind::Block(&HASH_ON)]),
+            "With `balance: hash`, what brings requests to the same peer. Where there is no client, or no such \
+             header, it is the source address.",
+        )
+        .default("client"),
         key(
             "health",
             Kind::Block(&HEALTH),
-            "Asks each peer whether it is well.",
+            "Asks each peer whether it is well, and leaves out those that are not.",
         )
-        .absent("off")
-        .later(),
+        .absent("off"),
         key(
             "outlier",
             Kind::Block(&OUTLIER),
-            "Leaves out a peer that keeps failing.",
+            "Leaves out a peer that keeps failing; never more than half of the pool.",
         )
-        .absent("off")
-        .later(),
+        .absent("off"),
         key(
             "breaker",
             Kind::Block(&BREAKER),
-            "Keeps an overloaded upstream from more.",
+            "Keeps an upstream that is overloaded, or that fails, from more.",
         )
         .absent("off"),
         key(
             "fallback",
             Kind::Block(&FALLBACK),
-            "What is answered while the breaker is open.",
+            "What is answered while the breaker is open, in place of a 503.",
         )
-        .absent("the problem body")
-        .later(),
+        .absent("the problem body"),
         key(
             "timeouts",
             Kind::Block(&TIMEOUTS),
@@ -110,9 +114,16 @@ static PEER: Block = Block {
     misplaced: &[],
 };
 
+static HASH_ON: Block = Block {
+    name: "upstreams.NAME.hash_on",
+    doc: "A header that the caller sends.",
+    keys: &[key("header", Kind::Scalar(Format::HeaderName), "Its name.").required()],
+    misplaced: &[],
+};
+
 static HEALTH: Block = Block {
     name: "upstreams.NAME.health",
-    doc: "A 2xx is well.",
+    doc: "A 2xx is well. A peer is believed to be well until its checks say otherwise. `Host` is the peer's address, or `tls.server_name`.",
     keys: &[
         key(
             "path",
@@ -121,7 +132,12 @@ static HEALTH: Block = Block {
         )
         .required(),
         key("interval", DURATION, "Time between two questions.").default("5s"),
-        key("timeout", DURATION, "Time for an answer.").default("1s"),
+        key(
+            "timeout",
+            DURATION,
+            "Time for an answer; no more than `interval`.",
+        )
+        .default("1s"),
         key(
             "healthy",
             UNITS,
@@ -135,17 +151,24 @@ static HEALTH: Block = Block {
 
 static OUTLIER: Block = Block {
     name: "upstreams.NAME.outlier",
-    doc: "Judged by real requests.",
+    doc: "Judged by real requests: a 5xx, no answer in time, a connection that fails or breaks off.",
     keys: &[
         key("failures", UNITS, "Failures in a row that take a peer out.").default("5"),
-        key("eject", DURATION, "For how long.").default("10s"),
+        key(
+            "eject",
+            DURATION,
+            "For how long the first time, twice that the second, and so on; 5 minutes at most, or this if it is more.",
+        )
+        .default("10s"),
     ],
     misplaced: &[],
 };
 
 static BREAKER: Block = Block {
     name: "upstreams.NAME.breaker",
-    doc: "Each part alone is allowed.",
+    doc: "`max_in_flight` alone is a cap. Any of the other four makes it open when requests fail, and those of them that \
+          are not written are then `window: 10`, `failure_rate: 50%`, `open: 10s`, `half_open: 2`. A failure is a 5xx, \
+          no answer in time, a connection that fails or breaks off, and no healthy peer.",
     keys: &[
         key(
             "max_in_flight",
@@ -153,25 +176,27 @@ static BREAKER: Block = Block {
             "Requests at the same time; more are 503.",
         )
         .absent("no bound"),
-        key("window", UNITS, "Requests that are looked back on.")
-            .absent("off")
-            .later(),
-        key("failure_rate", PERCENT, "Share of failures that opens it.")
-            .absent("off")
-            .later(),
-        key("open", DURATION, "Time until it tries again.")
-            .absent("off")
-            .later(),
-        key("half_open", UNITS, "Requests of that try.")
-            .absent("off")
-            .later(),
+        key(
+            "window",
+            UNITS,
+            "Requests that are looked back on; before there are so many it stays closed.",
+        )
+        .absent("off, or 10"),
+        key("failure_rate", PERCENT, "Share of failures that opens it.").absent("off, or 50%"),
+        key("open", DURATION, "Time until it tries again.").absent("off, or 10s"),
+        key(
+            "half_open",
+            UNITS,
+            "Requests of that try; the same share of failures among them opens it again.",
+        )
+        .absent("off, or 2"),
     ],
     misplaced: &[],
 };
 
 static FALLBACK: Block = Block {
     name: "upstreams.NAME.fallback",
-    doc: "A fixed answer.",
+    doc: "A fixed answer; needs a `breaker` that opens.",
     keys: &[
         key("status", Kind::Number { min: 200, max: 599 }, "Its status.").default("503"),
         key("body", Kind::Scalar(Format::Text), "Its body, plain text.").required(),
@@ -208,7 +233,7 @@ static TIMEOUTS: Block = Block {
 
 static RETRIES: Block = Block {
     name: "upstreams.NAME.retries",
-    doc: "A request is tried on the next peer.",
+    doc: "A request is tried on another peer; where there is none, all but a failed connect on the same one.",
     keys: &[
         key(
             "attempts",
@@ -222,18 +247,21 @@ static RETRIES: Block = Block {
                 of: &Kind::Word(&["connect", "reset", "timeout", "502", "503", "504"]),
                 min: 1,
             },
-            "What is tried again; all but `connect` only for idempotent methods.",
+            "What is tried again: no connection; one that broke off before the answer; no answer in time; these \
+             statuses. All but `connect` only for idempotent methods whose body has at most 64 KiB.",
         )
-        .default("[connect]")
-        .later(),
+        .default("[connect]"),
         key(
             "budget",
             PERCENT,
-            "Share of requests that may be tried again.",
+            "Share of the pool's requests that may be tried again; up to ten are saved up. Failed connects do not count.",
         )
-        .default("20%")
-        .later(),
-        key("backoff", Kind::Block(&BACKOFF), "Pause before an attempt."),
+        .default("20%"),
+        key(
+            "backoff",
+            Kind::Block(&BACKOFF),
+            "Pause before another attempt, of which a random part is taken, at least half. None after a failed connect.",
+        ),
     ],
     misplaced: &[],
 };
@@ -242,12 +270,8 @@ static BACKOFF: Block = Block {
     name: "upstreams.NAME.retries.backoff",
     doc: "Doubles from attempt to attempt.",
     keys: &[
-        key("first", DURATION, "The first pause.")
-            .default("25ms")
-            .later(),
-        key("max", DURATION, "The longest one.")
-            .default("250ms")
-            .later(),
+        key("first", DURATION, "The first pause.").default("25ms"),
+        key("max", DURATION, "The longest one.").default("250ms"),
     ],
     misplaced: &[],
 };

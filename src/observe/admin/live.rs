@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AdminState, Demands, IssuerReadiness, IssuerState, KeyState, NotBeforeState, PeerState,
-    Readiness, RouteState, UpstreamReadiness, UpstreamState,
+    AdminState, Demands, IssuerReadiness, IssuerState, KeyState, NotBeforeState, PeerState, Pools,
+    Readiness, RouteState, ShareState, UpstreamReadiness, UpstreamState,
 };
 use crate::clock::Clock;
-use crate::config::plan::{Access, Algorithm, IssuerId, Policy, RoutePlan};
+use crate::config::plan::{Access, Algorithm, IssuerId, Policy, RoutePlan, UpstreamId};
 use crate::gateway::Gateway;
 use crate::verify::revoked::Revocations;
 use crate::verify::{HeldNotBefore, Unheard};
@@ -29,12 +29,14 @@ impl AdminState for Gateway {
             warning: keys.warning,
         });
         let upstreams = self.upstreams.all().iter();
-        let upstreams = upstreams.map(|pool| UpstreamReadiness {
-            name: pool.name.to_string(),
-            // No health checks yet: a pool with peers counts as ready.
-            ready: !pool.peers().is_empty(),
-            peers: pool.peers().len(),
-            reason: None,
+        let upstreams = upstreams.map(|pool| {
+            let reason = pool.readiness().err();
+            UpstreamReadiness {
+                name: pool.name.to_string(),
+                ready: reason.is_none(),
+                peers: pool.peers().len(),
+                reason,
+            }
         });
         Readiness {
             issuers: issuers.collect(),
@@ -45,6 +47,7 @@ impl AdminState for Gateway {
 
     fn metrics(&self) -> Result<Vec<u8>, String> {
         self.verifier.publish();
+        self.upstreams.refresh();
         self.metrics.log_lines_lost(self.access_log.dropped());
         self.metrics.expose().map_err(|error| error.to_string())
     }
@@ -82,6 +85,7 @@ impl AdminState for Gateway {
     }
 
     fn upstreams(&self) -> Vec<UpstreamState> {
+        let now = self.clock.monotonic();
         let pools = self.upstreams.all().iter().zip(&self.plan.upstreams);
         pools
             .map(|(pool, plan)| UpstreamState {
@@ -89,13 +93,15 @@ impl AdminState for Gateway {
                 in_flight: self.metrics.upstream_in_flight(pool.id).get(),
                 max_in_flight: plan.max_in_flight,
                 tls: plan.tls.is_some(),
-                peers: plan
-                    .peers
+                breaker: pool.breaker(),
+                peers: pool
+                    .peers()
                     .iter()
                     .map(|peer| PeerState {
-                        address: peer.address.clone(),
-                        weight: peer.weight,
-                        state: "healthy",
+                        address: peer.address().to_owned(),
+                        weight: peer.weight(),
+                        state: peer.state(now).label(),
+                        in_flight: peer.in_flight(),
                     })
                     .collect(),
             })
@@ -136,13 +142,25 @@ impl AdminState for Gateway {
 
 fn route_state(gateway: &Gateway, route: &RoutePlan) -> RouteState {
     let matcher = &route.matcher;
+    let pool = |id: &UpstreamId| gateway.plan.upstream(*id).name.to_string();
     RouteState {
         name: route.name.to_string(),
         host: matcher.host.clone(),
         path: matcher.path.clone(),
         exact: matcher.exact,
         methods: matcher.methods.iter().map(ToString::to_string).collect(),
-        upstream: gateway.plan.upstream(route.upstream).name.to_string(),
+        upstream: match route.upstream.all() {
+            [(only, _)] => Pools::One(pool(only)),
+            several => Pools::Split(
+                several
+                    .iter()
+                    .map(|(id, weight)| ShareState {
+                        name: pool(id),
+                        weight: *weight,
+                    })
+                    .collect(),
+            ),
+        },
         demands: match &route.access {
             Access::Public => None,
             Access::Token(policy) => Some(demands(gateway, policy)),

@@ -80,6 +80,8 @@ pub struct UpstreamState {
     pub in_flight: i64,
     pub max_in_flight: Option<usize>,
     pub tls: bool,
+    /// `closed`, `open` or `half_open`; `None` if it has none that opens.
+    pub breaker: Option<&'static str>,
     pub peers: Vec<PeerState>,
 }
 
@@ -89,6 +91,7 @@ pub struct PeerState {
     pub weight: u32,
     /// The values of the metric label `state`.
     pub state: &'static str,
+    pub in_flight: u32,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -99,9 +102,23 @@ pub struct RouteState {
     pub exact: bool,
     /// Empty is any.
     pub methods: Vec<String>,
-    pub upstream: String,
+    pub upstream: Pools,
     /// `None`: public.
     pub demands: Option<Demands>,
+}
+
+/// As in the configuration: a name, or a split.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Pools {
+    One(String),
+    Split(Vec<ShareState>),
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ShareState {
+    pub name: String,
+    pub weight: u32,
 }
 
 /// What a route asks of a token; what is empty asks nothing.

@@ -98,7 +98,7 @@ impl AdminState for Fake {
             path: "/contact".to_owned(),
             exact: true,
             methods: vec!["GET".to_owned()],
-            upstream: "accounts".to_owned(),
+            upstream: Pools::One("accounts".to_owned()),
             demands: None,
         }]
     }

@@ -225,17 +225,19 @@ fn pools() -> Vec<Reached> {
         Origin::answering(|_, _| {}),
         Wire::start(),
     );
-    let names = ["closed", "broken", "silent", "busy", "nameless"];
+    let names = ["closed", "failing", "broken", "silent", "busy", "nameless"];
     let routes = names.map(|name| {
         format!("{{ name: {name}, match: {{ path: /{name} }}, upstream: {name}, access: public }}")
     });
     let gateway = Setup::new(&issuer(&Clock::system()), held.address())
         .upstreams(format!(
             "{{ closed: {{ peers: ['{}'] }},
+                failing: {{ peers: ['{}'], breaker: {{ window: 1 }} }},
                 broken: {{ peers: ['{}'] }},
                 silent: {{ peers: ['{}'], timeouts: {{ read: 200ms }} }},
                 busy: {{ peers: ['{}'], breaker: {{ max_in_flight: 1 }} }},
                 nameless: {{ peers: ['no-such-host.invalid:80'] }} }}",
+            closed.address(),
             closed.address(),
             broken.address(),
             silent.address(),
@@ -247,7 +249,13 @@ fn pools() -> Vec<Reached> {
     let mut first = Connection::open(gateway.address());
     first.send("GET /busy HTTP/1.1\r\nHost: a\r\n\r\n");
     let _upstream = held.accept();
+    refused(&gateway, "the one failure of the window", || {
+        ask("/failing")
+    });
     vec![
+        refused(&gateway, "a pool whose requests have failed", || {
+            ask("/failing")
+        }),
         refused(
             &gateway,
             "more requests in flight than the pool takes",

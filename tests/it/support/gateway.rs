@@ -70,6 +70,13 @@ impl Setup {
         self
     }
 
+    /// One pool, `pool`; `more` are further keys of it.
+    pub fn pool(self, peers: &[SocketAddr], more: &str) -> Self {
+        let peers: Vec<String> = peers.iter().map(|peer| format!("'{peer}'")).collect();
+        let peers = peers.join(", ");
+        self.upstreams(format!("{{ pool: {{ peers: [{peers}], {more} }} }}"))
+    }
+
     pub fn routes(mut self, yaml: impl Into<String>) -> Self {
         self.routes = yaml.into();
         self

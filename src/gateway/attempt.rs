@@ -1,0 +1,228 @@
+//! One attempt at a peer: whom it goes to, how it ended, and whether there is another.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, RetryType};
+use pingora_proxy::Session;
+
+use super::life::caller;
+use super::{Gateway, Life, Listener, refuse};
+use crate::authorize::Permit;
+use crate::config::plan::{Balance, HashOn};
+use crate::forward;
+use crate::observe::metrics::Carried;
+use crate::reject::Rejection;
+use crate::request::Target;
+use crate::upstream::{Failure, Peer, Pool, Upstreams};
+
+impl Life {
+    pub(super) fn choose_peer(
+        &mut self,
+        listener: &Listener,
+        session: &Session,
+    ) -> Result<Box<HttpPeer>, Rejection> {
+        let gateway = &*listener.gateway;
+        let now = gateway.clock.monotonic();
+        let (route, permit, target) = self.permitted(&gateway.plan)?;
+        let pool = gateway
+            .upstreams
+            .open(self.pool.ok_or(Rejection::NoPermit)?, permit);
+        let left = route
+            .timeout
+            .saturating_sub(now.saturating_sub(self.started));
+        if left.is_zero() {
+            return Err(Rejection::UpstreamTimeout);
+        }
+        let key = match pool.balance() {
+            Balance::Hash(on) => hash_key(on, listener, session, target, permit),
+            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => 0,
+        };
+        let (chosen, mut peer) = pool.choose(&mut self.tried, key, now)?;
+        self.chosen = Some(chosen);
+        self.again = false;
+        self.answered_at = None;
+        self.status = None;
+        // Pingora hands the body over again from its beginning.
+        self.body.bytes = 0;
+        let read = &mut peer.options.read_timeout;
+        *read = Some(read.map_or(left, |own| own.min(left)));
+        Ok(peer)
+    }
+
+    /// Whether a failed connect may be tried on another peer.
+    pub(super) fn may_connect_again(&mut self, gateway: &Gateway) -> bool {
+        if let Some(chosen) = &self.chosen {
+            self.tried.refused(chosen.peer());
+        }
+        let Some((pool, peer)) = self.at(gateway) else {
+            return false;
+        };
+        pool.failed(peer, gateway.clock.monotonic());
+        let again = pool.may_connect_again(&self.tried);
+        if again {
+            gateway.metrics.carried(pool.id, Carried::ConnectFailed);
+        }
+        again
+    }
+
+    /// The pool and the peer that has the request.
+    fn at<'a>(&'a self, gateway: &'a Gateway) -> Option<(&'a Pool, &'a Peer)> {
+        let (_, permit, _) = self.permitted(&gateway.plan).ok()?;
+        let pool = gateway.upstreams.open(self.pool?, permit);
+        Some((pool, self.chosen.as_ref()?.peer()))
+    }
+
+    /// The peer's response head is here.
+    ///
+    /// # Errors
+    /// The status is to be tried again: Pingora goes on with [`Life::broke_off`], and gives up the connection.
+    pub(super) fn answered(
+        &mut self,
+        gateway: &Gateway,
+        session: &Session,
+        status: StatusCode,
+    ) -> pingora::Result<()> {
+        // An interim answer says nothing yet.
+        if status.is_informational() {
+            return Ok(());
+        }
+        let now = gateway.clock.monotonic();
+        self.answered_at = Some(now);
+        self.status = Some(status);
+        match self.at(gateway) {
+            Some((pool, peer)) if status.is_server_error() => pool.failed(peer, now),
+            Some((pool, peer)) => pool.succeeded(peer),
+            None => {}
+        }
+        if status.is_server_error()
+            && self.try_again(gateway, session, Failure::Status(status.as_u16()))
+        {
+            let mut error = refuse(Rejection::UpstreamFailed);
+            error.as_up();
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// The exchange with the peer has failed after the connection was there.
+    pub(super) fn broke_off(
+        &mut self,
+        gateway: &Gateway,
+        session: &mut Session,
+        error: &mut Error,
+        reused: bool,
+    ) {
+        if self.again {
+            error.set_retry(true);
+            return;
+        }
+        // Pingora's own rule: a connection that had died in its pool is no failure, and another may be tried if the
+        // request can be sent again.
+        let stale = reused && error.retry == RetryType::ReusedOnly;
+        error.retry.decide_reuse(reused);
+        error.set_retry(repeatable(session) && error.retry());
+        // A peer has nothing to answer while the caller has not sent its body, or slow callers could take peers out.
+        let unasked = *error.etype() == ErrorType::ReadTimedout && !session.is_body_done();
+        if stale {
+            self.tried.uncounted();
+        } else if *error.esource() == ErrorSource::Upstream
+            && self.answered_at.is_none()
+            && !unasked
+        {
+            if let Some((pool, peer)) = self.at(gateway) {
+                pool.failed(peer, gateway.clock.monotonic());
+            }
+            use ErrorType as E;
+            let failure = match error.etype() {
+                E::ReadTimedout | E::WriteTimedout => Failure::Timeout,
+                E::ReadError | E::WriteError | E::ConnectionClosed => Failure::Reset,
+                // What answers nonsense has perhaps done what was asked.
+                _ => return,
+            };
+            let again = error.retry() || self.try_again(gateway, session, failure);
+            error.set_retry(again);
+        }
+    }
+
+    /// Decides on another attempt of a request that may have reached a service, and notes it.
+    fn try_again(&mut self, gateway: &Gateway, session: &Session, failure: Failure) -> bool {
+        // Nothing that is no interim answer may have been sent.
+        let begun = session
+            .response_written()
+            .is_some_and(|head| !head.status.is_informational());
+        let Some((pool, _)) = self.at(gateway) else {
+            return false;
+        };
+        if begun || !repeatable(session) || !pool.may_try_again(&self.tried, failure) {
+            return false;
+        }
+        let carried = match failure {
+            Failure::Status(_) => Carried::Ok,
+            Failure::Timeout => Carried::Timeout,
+            Failure::Reset => Carried::Failed,
+        };
+        gateway.metrics.carried(pool.id, carried);
+        if let Some(chosen) = &self.chosen {
+            self.tried.failed(chosen.peer());
+        }
+        self.again = true;
+        true
+    }
+
+    /// How long the next attempt waits, if it does.
+    pub(super) fn pause(&self, gateway: &Gateway) -> Option<Duration> {
+        if !self.again {
+            return None;
+        }
+        let (pool, _) = self.at(gateway)?;
+        let route = gateway.plan.route(self.route?);
+        Some(pool.pause(&self.tried).min(route.timeout))
+    }
+
+    /// Whether the upstream has failed this request, as its breaker sees it; `None` if it ended for another reason.
+    pub(super) fn upstream_failed(&self) -> Option<bool> {
+        match (self.rejection, self.status) {
+            (
+                Some(
+                    Rejection::UpstreamConnect
+                    | Rejection::UpstreamFailed
+                    | Rejection::UpstreamTimeout
+                    | Rejection::NoPeer,
+                ),
+                _,
+            ) => Some(true),
+            (None, Some(status)) => Some(status.is_server_error()),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the request can be sent a second time: RFC 9110 section 9.2.2, and Pingora keeps 64 KiB of a body.
+fn repeatable(session: &Session) -> bool {
+    session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated()
+}
+
+/// What a pool that hashes goes by.
+fn hash_key(
+    on: &HashOn,
+    listener: &Listener,
+    session: &Session,
+    target: &Target,
+    permit: &Permit,
+) -> u64 {
+    let headers = &session.req_header().headers;
+    let source = || forward::source(headers, caller(listener, session));
+    match (on, permit.principal()) {
+        (HashOn::Path, _) => Upstreams::place_of(&target.path),
+        (HashOn::Client, Some(who)) => {
+            Upstreams::place_of(&(who.grants.issuer, &who.grants.client))
+        }
+        (HashOn::Client, None) => Upstreams::place_of(&source()),
+        (HashOn::Header(name), _) => match headers.get(name) {
+            Some(value) => Upstreams::place_of(&value.as_bytes()),
+            None => Upstreams::place_of(&source()),
+        },
+    }
+}

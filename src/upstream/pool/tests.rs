@@ -1,0 +1,236 @@
+use super::*;
+use crate::config::plan::OutlierPlan;
+use crate::testkit::{plan, upstream};
+
+const EJECT: Duration = Duration::from_secs(10);
+
+/// A pool that ejects after three failures in a row.
+fn pool(peers: usize) -> (Pool, Clock, Arc<Metrics>) {
+    let addresses: Vec<String> = (1..=peers)
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
+    let peers: Vec<(&str, u32)> = addresses.iter().map(|a| (a.as_str(), 1)).collect();
+    let mut plan = plan(Vec::new());
+    plan.upstreams = vec![UpstreamPlan {
+        outlier: Some(OutlierPlan {
+            failures: 3,
+            eject: EJECT,
+        }),
+        ..upstream("a", &peers)
+    }];
+    let metrics = Metrics::new(&plan).expect("no name twice");
+    let clock = Clock::manual(1_000_000);
+    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    (pool, clock, metrics)
+}
+
+fn fail(pool: &Pool, peer: usize, times: usize) {
+    for _ in 0..times {
+        pool.failed(&pool.peers()[peer], pool.clock.monotonic());
+    }
+}
+
+/// Whom ten requests in a row meet.
+fn met(pool: &Pool) -> Vec<usize> {
+    let index = |_| {
+        let now = pool.clock.monotonic();
+        let (chosen, _) = pool.choose(&mut Tried::default(), 0, now).expect("a peer");
+        let peers = pool.peers();
+        let mut peers = peers.iter().enumerate();
+        let found = peers.find(|(_, peer)| Arc::ptr_eq(peer, chosen.peer()));
+        found.expect("one of the pool").0
+    };
+    let mut met: Vec<usize> = (0..10).map(index).collect();
+    met.sort_unstable();
+    met.dedup();
+    met
+}
+
+fn peers(metrics: &Metrics, state: &str) -> u64 {
+    let text = String::from_utf8(metrics.expose().expect("text")).expect("UTF-8");
+    let series = format!("upstream_peers{{state=\"{state}\",upstream=\"a\"}} ");
+    let value = text
+        .split(&series)
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    value
+        .expect("the series is there")
+        .parse()
+        .expect("a number")
+}
+
+#[test]
+fn a_peer_that_keeps_failing_is_left_out_and_comes_back_by_itself() {
+    let (pool, clock, metrics) = pool(3);
+    fail(&pool, 1, 2);
+    pool.succeeded(&pool.peers()[1]);
+    fail(&pool, 1, 2);
+    assert_eq!(met(&pool), [0, 1, 2], "never three in a row");
+    fail(&pool, 1, 1);
+    assert_eq!(met(&pool), [0, 2]);
+    assert_eq!(peers(&metrics, "ejected"), 1);
+    assert_eq!(peers(&metrics, "healthy"), 2);
+
+    clock.advance(EJECT - Duration::from_millis(1));
+    assert_eq!(met(&pool), [0, 2]);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(met(&pool), [0, 1, 2]);
+    assert_eq!(peers(&metrics, "ejected"), 0);
+
+    fail(&pool, 1, 3);
+    clock.advance(EJECT);
+    assert_eq!(met(&pool), [0, 2], "the second time is longer");
+    clock.advance(EJECT);
+    assert_eq!(met(&pool), [0, 1, 2]);
+}
+
+#[test]
+fn the_scrape_sees_a_return_that_no_request_has_seen() {
+    let (pool, clock, metrics) = pool(2);
+    fail(&pool, 0, 3);
+    clock.advance(EJECT);
+    assert_eq!(peers(&metrics, "ejected"), 1);
+    pool.refresh();
+    assert_eq!(peers(&metrics, "ejected"), 0);
+    assert_eq!(peers(&metrics, "healthy"), 2);
+}
+
+#[test]
+fn never_more_than_half_is_left_out() {
+    for (count, out) in [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)] {
+        let (pool, _, metrics) = pool(count);
+        for peer in 0..count {
+            fail(&pool, peer, 9);
+        }
+        assert_eq!(met(&pool).len(), count - out, "of {count}");
+        assert_eq!(peers(&metrics, "ejected"), out as u64);
+        assert_eq!(pool.readiness(), Ok(()));
+    }
+}
+
+#[test]
+fn who_could_not_be_left_out_is_when_another_is_back() {
+    let (pool, clock, _) = pool(2);
+    fail(&pool, 0, 3);
+    fail(&pool, 1, 3);
+    assert_eq!(met(&pool), [1]);
+    clock.advance(EJECT);
+    fail(&pool, 1, 3);
+    assert_eq!(met(&pool), [0]);
+}
+
+/// A pool whose peers are the addresses of a name.
+fn named() -> (Pool, Arc<Metrics>) {
+    let mut plan = plan(Vec::new());
+    plan.upstreams = vec![UpstreamPlan {
+        dns: Some("accounts.internal:80".to_owned()),
+        outlier: Some(OutlierPlan {
+            failures: 1,
+            eject: EJECT,
+        }),
+        ..upstream("a", &[])
+    }];
+    let metrics = Metrics::new(&plan).expect("no name twice");
+    let clock = Clock::manual(1_000_000);
+    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    (pool, metrics)
+}
+
+fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+    let addresses = texts.iter().map(|text| text.parse().expect("an address"));
+    addresses.collect()
+}
+
+fn members(pool: &Pool) -> Vec<String> {
+    let peers = pool.peers();
+    peers.iter().map(|peer| peer.address().to_owned()).collect()
+}
+
+#[test]
+fn all_addresses_of_a_name_are_peers_and_none_changes_nothing() {
+    let (pool, metrics) = named();
+    let none = pool.choose(&mut Tried::default(), 0, pool.clock.monotonic());
+    assert_eq!(none.err(), Some(NoPeer::Exhausted));
+    assert_eq!(
+        pool.readiness(),
+        Err("no address of accounts.internal:80 is known yet".to_owned())
+    );
+    pool.found(addresses(&[
+        "10.0.0.2:80",
+        "10.0.0.1:80",
+        "[fd00::1]:80",
+        "10.0.0.2:80",
+    ]));
+    let all = ["10.0.0.1:80", "10.0.0.2:80", "[fd00::1]:80"];
+    assert_eq!(members(&pool), all);
+    assert_eq!(met(&pool), [0, 1, 2]);
+    assert_eq!(pool.readiness(), Ok(()));
+    assert_eq!(peers(&metrics, "healthy"), 3);
+    pool.found(Vec::new());
+    assert_eq!(members(&pool), all);
+}
+
+#[test]
+fn a_peer_whose_address_stays_keeps_what_is_known_of_it() {
+    let (pool, metrics) = named();
+    pool.found(addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
+    let before = pool.peers();
+    fail(&pool, 1, 1);
+    pool.found(addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
+    assert!(Arc::ptr_eq(&before[1], &pool.peers()[0]));
+    assert_eq!(met(&pool), [1], "the one that was ejected still is");
+    assert_eq!(
+        (peers(&metrics, "healthy"), peers(&metrics, "ejected")),
+        (1, 1)
+    );
+    let layout = pool.layout.load_full();
+    pool.found(addresses(&["10.0.0.3:80", "10.0.0.2:80"]));
+    assert!(
+        Arc::ptr_eq(&layout, &pool.layout.load_full()),
+        "no change, no work"
+    );
+}
+
+#[test]
+fn a_name_with_thousands_of_addresses_is_cut_off() {
+    let (pool, _) = named();
+    pool.found((0..5000u32).map(|number| SocketAddr::from((number.to_be_bytes(), 80))));
+    assert_eq!(pool.peers().len(), MOST_MEMBERS);
+}
+
+fn health() -> HealthPlan {
+    HealthPlan {
+        path: "/".to_owned(),
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_secs(1),
+        healthy: 1,
+        unhealthy: 1,
+    }
+}
+
+#[test]
+fn checks_may_leave_nobody_and_failures_leave_out_no_more_than_they() {
+    let (pool, _, metrics) = pool(2);
+    let down = Err("it answers 500".to_owned());
+    pool.checked(&pool.peers()[0], &down, &health());
+    fail(&pool, 1, 9);
+    assert_eq!(met(&pool), [1], "one of two is out already");
+    pool.checked(&pool.peers()[1], &down, &health());
+    let none = pool.choose(&mut Tried::default(), 0, pool.clock.monotonic());
+    assert_eq!(none.err(), Some(NoPeer::Exhausted));
+    assert_eq!(
+        pool.readiness(),
+        Err("no peer is healthy: 2 unhealthy, 0 ejected".to_owned())
+    );
+    assert_eq!(peers(&metrics, "unhealthy"), 2);
+    pool.checked(&pool.peers()[0], &Ok(()), &health());
+    assert_eq!(met(&pool), [0]);
+}
+
+#[test]
+fn without_the_key_nobody_is_left_out() {
+    let (mut pool, _, _) = pool(2);
+    pool.outlier = None;
+    fail(&pool, 0, 100);
+    assert_eq!(met(&pool), [0, 1]);
+}
