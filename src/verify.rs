@@ -254,7 +254,7 @@ impl Verifier {
             sub: subject,
             sid: claims.session(),
             client: claims.client().unwrap_or_default(),
-            kid: signed_by.as_ref().map(|key| key.kid()),
+            kid: token.header.kid.as_deref(),
             issued_at: claims.issued_at(),
         };
         if self.revocations.revoked(&facts) {
@@ -272,6 +272,10 @@ impl Verifier {
             expires: claims.expires(),
             named: Named {
                 subject: subject.map(Box::from),
+                kid: match &signed_by {
+                    Some(_) => None,
+                    None => token.header.kid.as_deref().map(Box::from),
+                },
                 ..Named::of(claims)
             },
             signed_by,

@@ -87,6 +87,8 @@ pub(super) struct Named {
     pub(super) session: Option<Box<str>>,
     /// Only if the principal does not say it.
     pub(super) subject: Option<Box<str>>,
+    /// What its header says, if no key was found for it: the issuer's yes does not undo that the key is out.
+    pub(super) kid: Option<Box<str>>,
     pub(super) issued_at: Option<u64>,
 }
 
@@ -96,6 +98,7 @@ impl Named {
             token_id: claims.token_id().map(Box::from),
             session: claims.session().map(Box::from),
             subject: None,
+            kid: None,
             issued_at: claims.issued_at(),
         }
     }
@@ -106,6 +109,7 @@ impl Named {
             token_id: self.token_id.or(token.token_id),
             session: self.session.or(token.session),
             subject: self.subject.or(token.subject),
+            kid: self.kid.or(token.kid),
             issued_at: self.issued_at.or(token.issued_at),
         }
     }
@@ -159,7 +163,10 @@ impl Proved {
             sub: subject.as_deref().or(self.named.subject.as_deref()),
             sid: self.named.session.as_deref(),
             client: &self.principal.grants.client,
-            kid: self.signed_by.as_ref().map(|key| key.kid()),
+            kid: match &self.signed_by {
+                Some(key) => Some(key.kid()),
+                None => self.named.kid.as_deref(),
+            },
             issued_at: self.named.issued_at,
         });
         if clear {
@@ -301,6 +308,7 @@ fn weight(principal: &Principal, named: &Named) -> u64 {
         + text(&named.token_id)
         + text(&named.session)
         + text(&named.subject)
+        + text(&named.kid)
         + subject.map_or(0, |subject| heap(subject.len()) + heap(24))
         + principal.grants.bytes() / sharers
 }
