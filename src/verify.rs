@@ -256,7 +256,7 @@ impl Verifier {
             sub: subject,
             sid: claims.session(),
             client: claims.client().unwrap_or_default(),
-            kid: signed_by.as_ref().map(|key| key.kid()),
+            kid: token.header.kid.as_deref(),
             issued_at: claims.issued_at(),
         };
         if self.revocations.revoked(&facts) {
@@ -272,7 +272,13 @@ impl Verifier {
             bound_to,
             marked: token.header.marks_access_token(),
             expires: claims.expires(),
-            named: Named::with_subject(claims),
+            named: Named::in_question(
+                claims,
+                match &signed_by {
+                    Some(_) => None,
+                    None => token.header.kid.as_deref(),
+                },
+            ),
             signed_by,
         };
         ask(asker, issuer, question, wanted).await

@@ -143,7 +143,10 @@ fn is_plain(target: &Target) {
         path,
         query,
         forms: _,
+        sent_as,
     } = target;
+    // Only a route rewrites, and none has been found yet.
+    assert_eq!(*sent_as, None);
     assert!(visible(path) && path.starts_with('/'), "{path:?}");
     assert!(!path.contains(['?', '#', '\\']), "{path:?}");
     assert!(query.as_deref().is_none_or(visible), "{query:?}");

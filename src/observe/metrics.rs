@@ -68,6 +68,7 @@ struct IssuerHandles {
     skipped: IntCounterVec,
     name: Arc<str>,
     introspections: [IntCounter; 3],
+    introspections_shared: IntCounter,
     introspection_duration: Histogram,
     breaker_open: IntGauge,
     not_before: IntGauge,
@@ -161,6 +162,12 @@ impl Metrics {
             "portcullis_introspections_total",
             "Questions sent to an issuer about a token, by outcome.",
             &["issuer", "outcome"],
+        )?;
+        let shared = counters(
+            &registry,
+            "portcullis_introspections_coalesced_total",
+            "Tokens that waited for the answer to a question which was on its way already.",
+            &["issuer"],
         )?;
         let introspection_duration = HistogramVec::new(
             HistogramOpts::new(
@@ -327,6 +334,7 @@ impl Metrics {
                     name: issuer.name.clone(),
                     introspections: ["active", "inactive", "failed"]
                         .map(|outcome| introspections.with_label_values(&[&*issuer.name, outcome])),
+                    introspections_shared: shared.with_label_values(&[&*issuer.name]),
                     introspection_duration: introspection_duration
                         .with_label_values(&[&*issuer.name]),
                     breaker_open: breaker_open.with_label_values(&[&*issuer.name]),
@@ -436,6 +444,11 @@ impl Metrics {
         let handles = &self.issuers[issuer.0];
         handles.introspections[outcome as usize].inc();
         handles.introspection_duration.observe(took.as_secs_f64());
+    }
+
+    /// One question that was not sent, because the same one was on its way.
+    pub fn introspection_shared(&self, issuer: IssuerId) {
+        self.issuers[issuer.0].introspections_shared.inc();
     }
 
     pub fn introspection_breaker(&self, issuer: IssuerId, open: bool) {

@@ -93,68 +93,79 @@ impl Times {
 pub(super) struct Named {
     pub(super) token_id: Option<Box<str>>,
     pub(super) issued_at: Option<u64>,
-    user: Option<Box<User>>,
+    rare: Option<Box<Rare>>,
 }
 
-/// What tokens of machines do not have, and so takes no room in their proofs.
+/// What the proof of a machine's token by its signature does not have, and so takes no room for.
 #[derive(Debug, Default)]
-struct User {
+struct Rare {
     session: Option<Box<str>>,
     /// Only if the principal does not say it.
     subject: Option<Box<str>>,
+    /// What its header says, if no key was found for it: the issuer's yes does not undo that the key is out.
+    kid: Option<Box<str>>,
 }
 
 impl Named {
     pub(super) fn of(claims: &Claims<'_>) -> Self {
-        let user = claims.session().map(|session| User {
-            session: Some(session.into()),
-            subject: None,
-        });
+        let session = claims.session().map(Box::from);
         Named {
             token_id: claims.token_id().map(Box::from),
             issued_at: claims.issued_at(),
-            user: user.map(Box::new),
+            rare: session.map(|session| {
+                Box::new(Rare {
+                    session: Some(session),
+                    ..Rare::default()
+                })
+            }),
         }
     }
 
-    /// The same, and the subject, where no principal says it yet.
-    pub(super) fn with_subject(claims: &Claims<'_>) -> Self {
+    /// Of a token that its issuer is to be asked about: no principal says its subject yet, and `kid` is what its header
+    /// says if no key was found for it.
+    pub(super) fn in_question(claims: &Claims<'_>, kid: Option<&str>) -> Self {
         let mut named = Named::of(claims);
-        if let Some(subject) = claims.subject() {
-            named.user.get_or_insert_default().subject = Some(subject.into());
-        }
+        let rare = named.rare.get_or_insert_default();
+        rare.subject = claims.subject().map(Box::from);
+        rare.kid = kid.map(Box::from);
         named
     }
 
     /// The principal says it.
     pub(super) fn forget_subject(&mut self) {
-        if let Some(user) = &mut self.user {
-            user.subject = None;
-            self.user.take_if(|user| user.session.is_none());
+        if let Some(rare) = &mut self.rare {
+            rare.subject = None;
+            let is_empty = |rare: &mut Box<Rare>| rare.session.is_none() && rare.kid.is_none();
+            self.rare.take_if(is_empty);
         }
     }
 
     fn session(&self) -> Option<&str> {
-        self.user.as_ref()?.session.as_deref()
+        self.rare.as_ref()?.session.as_deref()
     }
 
     fn subject(&self) -> Option<&str> {
-        self.user.as_ref()?.subject.as_deref()
+        self.rare.as_ref()?.subject.as_deref()
+    }
+
+    fn kid(&self) -> Option<&str> {
+        self.rare.as_ref()?.kid.as_deref()
     }
 
     /// What an answer says, else what the token that it is about says of itself.
     pub(super) fn or(self, token: Named) -> Self {
-        let user = match (self.user, token.user) {
-            (Some(ours), Some(theirs)) => Some(Box::new(User {
+        let rare = match (self.rare, token.rare) {
+            (Some(ours), Some(theirs)) => Some(Box::new(Rare {
                 session: ours.session.or(theirs.session),
                 subject: ours.subject.or(theirs.subject),
+                kid: ours.kid.or(theirs.kid),
             })),
             (ours, theirs) => ours.or(theirs),
         };
         Named {
             token_id: self.token_id.or(token.token_id),
             issued_at: self.issued_at.or(token.issued_at),
-            user,
+            rare,
         }
     }
 }
@@ -207,7 +218,10 @@ impl Proved {
             sub: subject.as_deref().or(self.named.subject()),
             sid: self.named.session(),
             client: &self.principal.grants.client,
-            kid: self.signed_by.as_ref().map(|key| key.kid()),
+            kid: match &self.signed_by {
+                Some(key) => Some(key.kid()),
+                None => self.named.kid(),
+            },
             issued_at: self.named.issued_at,
         });
         if clear {
@@ -347,9 +361,10 @@ fn weight(principal: &Principal, named: &Named) -> u64 {
     ENTRY
         + heap(size_of::<Proved>() + 16)
         + text(named.token_id.as_deref())
-        + named.user.as_ref().map_or(0, |_| heap(size_of::<User>()))
+        + named.rare.as_ref().map_or(0, |_| heap(size_of::<Rare>()))
         + text(named.session())
         + text(named.subject())
+        + text(named.kid())
         + subject.map_or(0, |subject| heap(subject.len()) + heap(24))
         + principal.grants.bytes() / sharers
 }

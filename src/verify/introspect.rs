@@ -133,7 +133,10 @@ impl Introspector {
         let mut landed = match entry {
             Entry::Known(proved) => return (true, Ok(proved)),
             Entry::Refused(unjudged) => return (false, Err(unjudged.into())),
-            Entry::Join(landed) => landed,
+            Entry::Join(landed) => {
+                self.metrics.introspection_shared(self.id);
+                landed
+            }
             Entry::Fly(landing, landed) => {
                 let asker = self.clone();
                 tokio::spawn(async move {

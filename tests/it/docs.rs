@@ -144,6 +144,33 @@ fn the_first_screen_works() {
     assert_eq!(demo.process.exit(), Some(0));
 }
 
+/// Whoever needs these lines has no time to mend them.
+#[test]
+fn the_emergency_lines_work_as_pasted() {
+    let page = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let section = page.split("\n## In an emergency\n").nth(1).unwrap();
+    let block = blocks(section.split("\n## ").next().unwrap()).remove(0);
+    let mut demo = Demo::start();
+    let script = block
+        .text
+        .replace("127.0.0.1:9072", &format!("127.0.0.1:{}", demo.admin))
+        .replace("curl -sS", "curl -sS -w '[%{http_code}]'");
+    let mut shell = Command::new("sh");
+    shell.arg("-s").env("ADMIN", "demo-only-admin");
+    let finished = run(shell, &script);
+    assert_eq!((finished.code, &*finished.stderr), (Some(0), ""));
+    let statuses: Vec<&str> = finished
+        .stdout
+        .split('[')
+        .filter_map(|rest| rest.get(..4)?.strip_suffix(']'))
+        .collect();
+    // Five revocations; the list; `ID` stands for one that the reader fills in; the keys.
+    let expected = ["201", "201", "201", "201", "201", "200", "404", "200"];
+    assert_eq!(statuses, expected, "{}", finished.stdout);
+    demo.process.signal("INT");
+    assert_eq!(demo.process.exit(), Some(0));
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let mut broken = Vec::new();

@@ -255,6 +255,18 @@ fn a_crowd_makes_one_call() {
         }
     });
     assert_eq!(world.asked(), 1);
+    // Whoever did not ask has waited for who did, or has come after the answer.
+    let metric = |name: &str, labels: &str| {
+        let name = format!("portcullis_{name}{{issuer=\"keycloak\"{labels}}}");
+        world.gateway.metric(&name)
+    };
+    let cached = metric(
+        "token_verifications_total",
+        ",outcome=\"ok\",source=\"cache\"",
+    );
+    let shared = metric("introspections_coalesced_total", "");
+    assert!(shared > 0.0);
+    assert_eq!(shared + cached, 99.0);
 }
 
 #[test]

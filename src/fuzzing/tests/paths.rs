@@ -185,6 +185,7 @@ fn every_model_dissents_from_what_is_refused() {
             path: raw.split('?').next().unwrap_or_default().to_owned(),
             query: None,
             forms: TargetForms::default(),
+            sent_as: None,
         };
         let place = rig.place(&literally.path).unwrap_or_default();
         for reading in rig.dissenters(raw.as_bytes(), &literally, place) {

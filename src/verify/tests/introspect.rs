@@ -45,7 +45,7 @@ impl World {
         world
     }
 
-    async fn without_keys(change: impl FnOnce(&mut IntrospectionPlan)) -> Arc<Self> {
+    pub(super) async fn without_keys(change: impl FnOnce(&mut IntrospectionPlan)) -> Arc<Self> {
         let clock = Clock::manual(NOW);
         let options = IssuerOptions {
             clock: clock.clone(),

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::introspect::{ASKED, CACHE, Said, World};
@@ -86,6 +88,28 @@ async fn a_token_that_is_new_here_is_held_against_them_too() {
     // From its end on it is a token like any other.
     rig.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(prove(&rig.verifier, &second).await, CACHE);
+}
+
+/// The key that is out is the one whose signature cannot be checked here, and the issuer still says yes.
+#[tokio::test]
+async fn a_revoked_key_ends_tokens_whose_signature_only_the_issuer_checks() {
+    let world = World::without_keys(|plan| plan.when.keys_unavailable = true).await;
+    let (warm, new) = (
+        world.issuer.token(READER, &[]),
+        world.issuer.token(READER, &["accounts:read"]),
+    );
+    assert_eq!(world.prove(&warm).await, ASKED);
+    let header = warm.split('.').next().expect("a header");
+    let header = URL_SAFE_NO_PAD.decode(header).expect("base64url");
+    let header: Value = serde_json::from_slice(&header).expect("JSON");
+    let kid = header["kid"].as_str().expect("a kid");
+    let entry = revoke(world.verifier.revocations(), Kind::Kid, kid);
+    assert_eq!(world.prove(&warm).await, (Source::Cache, REVOKED));
+    assert_eq!(world.prove(&new).await, (Source::Local, REVOKED));
+    assert_eq!(world.asked(), 1);
+    let restored = world.verifier.revocations().restore(&entry.id());
+    assert_eq!(restored, Ok(true));
+    assert_eq!(world.prove(&warm).await, CACHE);
 }
 
 #[tokio::test]
