@@ -8,6 +8,7 @@ mod rewrite;
 mod upstream;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -248,6 +249,16 @@ pub enum Proof {
     Introspect,
     /// The issuer's answer may be this old.
     Fresh(Duration),
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Proof::Local => f.write_str("local"),
+            Proof::Introspect => f.write_str("introspect"),
+            Proof::Fresh(age) => write!(f, "fresh {age:?}"),
+        }
+    }
 }
 
 #[derive(Debug)]

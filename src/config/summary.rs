@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::plan::{Access, Algorithm, KeysFrom, Plan, Policy, RoutePlan};
+use super::plan::{Access, Algorithm, KeysFrom, Plan, Policy, Proof, RoutePlan};
 
 /// One line per listener, issuer, upstream and route; no secret.
 pub fn summary(plan: &Plan) -> String {
@@ -139,8 +139,10 @@ fn demands(plan: &Plan, policy: &Policy) -> String {
         part(&format!("{client} role"), roles, " and ");
     }
     if parts.is_empty() {
-        "any valid token".to_owned()
-    } else {
-        parts.join("; ")
+        parts.push("any valid token".to_owned());
     }
+    if policy.proof != Proof::Local {
+        parts.push(format!("proof {}", policy.proof));
+    }
+    parts.join("; ")
 }

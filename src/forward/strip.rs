@@ -30,7 +30,9 @@ const HOP_BY_HOP_OF_RESPONSES: [&str; 5] = [
 ];
 
 /// Fields that some servers believe about a request's origin or target.
-const FORGEABLE: [&str; 12] = [
+const FORGEABLE: [&str; 13] = [
+    // CGI and its heirs take it for the environment's `HTTP_PROXY`.
+    "proxy",
     "forwarded",
     "x-real-ip",
     "x-client-ip",

@@ -195,6 +195,7 @@ fn what_an_upstream_could_believe_about_origin_or_target_is_stripped() {
         "X-HTTP-Method",
         "X-Method-Override",
         "X-Envoy-Original-Path",
+        "Proxy",
     ] {
         let head = Way::of(accounts()).sends(name, "/admin").go();
         assert!(!head.headers.values().any(|v| v == "/admin"), "{name}");

@@ -64,6 +64,16 @@ pub(super) struct Question {
     pub(super) signed_by: Option<Arc<VerifyingKey>>,
 }
 
+impl Question {
+    /// Whether an answer is about another token. Not every issuer names them.
+    fn is_mistaken(&self, answer: &[u8]) -> bool {
+        let answered = Claims::read(answer);
+        let answered = answered.as_ref().ok().and_then(Claims::token_id);
+        let asked = self.named.token_id.as_deref();
+        asked.is_some() && answered.is_some() && asked != answered
+    }
+}
+
 impl Introspector {
     /// `None` when the issuer is never asked. Fails on what no waiting can cure.
     pub(super) fn new(
@@ -175,6 +185,17 @@ impl Introspector {
                 return Err(Unjudged::IntrospectionFailed.into());
             }
         };
+        if body
+            .as_deref()
+            .is_some_and(|body| question.is_mistaken(body))
+        {
+            // Something on the way mixes answers up: whoever it names must not be let in for this caller.
+            self.metrics.introspected(self.id, Asked::Failed, took);
+            let fault = "it answered about another token: `jti` differs".to_owned();
+            let now = self.clock.monotonic();
+            self.flights.failed(&self.issuer.name, fault, now);
+            return Err(Unjudged::IntrospectionFailed.into());
+        }
         self.flights.answered(&self.issuer.name);
         let Some(body) = body else {
             self.metrics.introspected(self.id, Asked::Inactive, took);

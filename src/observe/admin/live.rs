@@ -185,6 +185,7 @@ fn demands(gateway: &Gateway, policy: &Policy) -> Demands {
         realm_roles: policy.realm_roles.clone(),
         any_realm_role: policy.any_realm_role.clone(),
         client_roles: policy.client_roles.clone(),
+        proof: policy.proof.to_string(),
     }
 }
 

@@ -132,6 +132,8 @@ pub struct Demands {
     pub realm_roles: Vec<String>,
     pub any_realm_role: Vec<String>,
     pub client_roles: std::collections::BTreeMap<String, Vec<String>>,
+    /// `local`, `introspect`, or how old an answer may be.
+    pub proof: String,
 }
 
 impl Readiness {

@@ -265,6 +265,26 @@ async fn no_answer_outlives_its_token() {
     assert_eq!(world.asked(), 2);
 }
 
+/// As of a cache in front of the issuer that mixes its callers up.
+#[tokio::test]
+async fn an_answer_about_another_token_is_no_answer() {
+    let world = World::new(|_| {}).await;
+    let token = world.issuer.token(LIGHT, &["accounts:read"]);
+    let answer = |jti: &str| {
+        serde_json::json!({
+            "active": true, "typ": "Bearer", "iss": world.issuer.url(), "exp": NOW + 60,
+            "aud": "eazybank-gateway", "azp": "admin", "jti": jti,
+        })
+    };
+    world.breaks(Broken::RawBody(answer("another").to_string()));
+    assert_eq!(world.prove(&token).await, FAILED);
+    // Not every issuer names its tokens in its answers.
+    let mut unnamed = answer("");
+    unnamed.as_object_mut().expect("claims").remove("jti");
+    world.breaks(Broken::RawBody(unnamed.to_string()));
+    assert_eq!(world.prove(&token).await, ASKED);
+}
+
 #[tokio::test]
 async fn an_answer_falls_with_the_key_that_signed_the_token() {
     let world = World::new(|_| {}).await;
