@@ -1,6 +1,6 @@
 //! The proved principal as header fields.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
 use crate::verify::Principal;
@@ -21,8 +21,12 @@ pub(super) fn write(
     let grants = &*principal.grants;
     fields.insert(X_AUTH_ISSUER, grants.fields.issuer.clone());
     fields.insert(X_AUTH_CLIENT, grants.fields.client.clone());
+    if let Some(subject) = &principal.subject {
+        // It is visible ASCII already.
+        let value = HeaderValue::from_str(subject).unwrap_or(HeaderValue::from_static(""));
+        fields.insert(X_AUTH_SUBJECT, value);
+    }
     for (name, value) in [
-        (X_AUTH_SUBJECT, &principal.subject),
         (X_AUTH_SCOPE, &grants.fields.scope),
         (X_AUTH_ROLES, &grants.fields.roles),
     ] {

@@ -365,6 +365,7 @@ fn weight(principal: &Principal, named: &Named) -> u64 {
         + text(named.session())
         + text(named.subject())
         + text(named.kid())
-        + subject.map_or(0, |subject| heap(subject.len()) + heap(24))
+        // With the counters of its `Arc`.
+        + subject.map_or(0, |subject| heap(subject.len() + 16))
         + principal.grants.bytes() / sharers
 }
