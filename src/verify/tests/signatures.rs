@@ -33,7 +33,8 @@ async fn a_signature_that_was_not_made_for_this_token_is_refused() {
     }
     for (what, signature) in [
         ("padded", format!("{signature}==")),
-        ("standard alphabet", signature.replace(['-', '_'], "+")),
+        // Not by replacing: one signature in fifty thousand has neither `-` nor `_`.
+        ("standard alphabet", format!("+{}", &signature[1..])),
         ("tilde", format!("{}~", &signature[..signature.len() - 1])),
     ] {
         let got = rig.prove(&format!("{input}.{signature}")).await;
