@@ -71,12 +71,7 @@ start_demo() {
     "$bin" demo --gateway-port "$gateway_port" --admin-port "$admin_port" \
         --issuer-port "$issuer_port" --service-port "$service_port" </dev/null >"$log" 2>&1 &
     demo_pid=$!
-    local deadline=$((SECONDS + 30))
-    until curl -fsS --max-time 2 "$admin_url/readyz" >/dev/null 2>&1; do
-        kill -0 "$demo_pid" 2>/dev/null || { tail -n 20 "$log" >&2; die "the demo ended at once, see above"; }
-        [ "$SECONDS" -lt "$deadline" ] || { tail -n 20 "$log" >&2; die "the demo was not ready within 30 s, see above"; }
-        sleep 0.2
-    done
+    await_ready "$demo_pid" "$admin_url" "$log" "the demo"
     say "the demo is ready on $gateway_url"
 }
 
@@ -109,17 +104,22 @@ make_certificate() {
         die "openssl could not make a certificate, see $1/openssl.log"
 }
 
+# await_ready PID ADMIN_URL LOG WHAT: until its readiness says yes, 30 s at most.
+await_ready() {
+    local deadline=$((SECONDS + 30))
+    until curl -fsS --max-time 2 "$2/readyz" >/dev/null 2>&1; do
+        kill -0 "$1" 2>/dev/null || { tail -n 20 "$3" >&2; die "$4 ended at once, see above"; }
+        [ "$SECONDS" -lt "$deadline" ] || { tail -n 20 "$3" >&2; die "$4 was not ready within 30 s, see above"; }
+        sleep 0.2
+    done
+}
+
 # start_gateway BINARY CONFIG ADMIN_URL LOG: `portcullis run`, ready to serve. Sets gateway_pid. Call stop_gateway
 # afterwards, in any case.
 start_gateway() {
     "$1" run --config "$2" </dev/null >"$4" 2>&1 &
     gateway_pid=$!
-    local deadline=$((SECONDS + 30))
-    until curl -fsS --max-time 2 "$3/readyz" >/dev/null 2>&1; do
-        kill -0 "$gateway_pid" 2>/dev/null || { tail -n 20 "$4" >&2; die "the gateway ended at once, see above"; }
-        [ "$SECONDS" -lt "$deadline" ] || { tail -n 20 "$4" >&2; die "the gateway was not ready within 30 s, see above"; }
-        sleep 0.2
-    done
+    await_ready "$gateway_pid" "$3" "$4" "the gateway"
 }
 
 stop_gateway() {

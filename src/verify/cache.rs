@@ -269,7 +269,7 @@ pub(super) struct Proofs {
 impl Proofs {
     /// `evictions` counts what was pushed out before its time.
     pub(super) fn new(max_bytes: u64, max_age: Duration, evictions: Option<IntCounter>) -> Self {
-        // A Keycloak token's proof takes half a kilobyte beside its grants; the number only sizes tables at the start.
+        // Fewer than fit, at half a kilobyte each beside the grants: the number sizes tables at the start, and they grow.
         let entries = usize::try_from(max_bytes / 4096).unwrap_or(usize::MAX);
         Proofs {
             cache: Cache::with(
