@@ -4,6 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+/// A moment or a while in whole milliseconds, for where a [`Duration`] does not fit: atomics, and what there are many of.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Wall clock for what tokens say (`exp`, `nbf`), monotonic clock for our own intervals.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);

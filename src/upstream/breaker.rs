@@ -8,8 +8,7 @@ use arc_swap::ArcSwap;
 use prometheus::IntGauge;
 
 use super::NoPeer;
-use super::standing::millis;
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config::plan::RatePlan;
 
 pub(super) struct Breaker {

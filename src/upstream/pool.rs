@@ -16,9 +16,9 @@ use super::breaker::{Breaker, Ticket};
 use super::peer::{AtPeer, Peer, Template};
 use super::probe::Prober;
 use super::retry::{self, Budget};
-use super::standing::{State, millis};
+use super::standing::State;
 use super::tried::{Failure, Tried};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
 use crate::observe::metrics::Metrics;
 

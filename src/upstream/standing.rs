@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::clock::millis;
 use crate::config::plan::HealthPlan;
 
 /// However often a peer was left out, it is tried again after this, or after `eject` if that is longer.
@@ -105,10 +106,6 @@ impl Standing {
         self.failures.store(0, Ordering::Relaxed);
         Duration::from_millis(length)
     }
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

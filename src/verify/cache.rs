@@ -20,7 +20,7 @@ use super::grants::heap;
 use super::keys::KeyStore;
 use super::principal::Principal;
 use super::revoked::{Facts, Revocations};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 
 /// Of the whole token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -238,10 +238,6 @@ impl Proved {
                 .as_ref()
                 .is_none_or(|key| keys.holds(key, &self.seen_in, now.monotonic))
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// One reading of both clocks.

@@ -193,15 +193,7 @@ impl<'a> Claims<'a> {
     }
 
     pub(super) fn check_audience(&self, issuer: &IssuerPlan) -> Result<(), Refusal> {
-        let named = |value: &Value<'_>| {
-            let aud = value.as_text();
-            aud.is_some_and(|aud| issuer.audience.iter().any(|ours| ours == aud))
-        };
-        let ours = match self.get(Claim::Aud) {
-            Some(Value::List(list)) => list.iter().any(named),
-            Some(one) => named(one),
-            None => false,
-        };
+        let ours = names_one_of(self.get(Claim::Aud), &issuer.audience);
         ours.then_some(()).ok_or(Refusal::Audience)
     }
 
@@ -254,6 +246,19 @@ impl<'a> Claims<'a> {
             && texts.into_iter().all(is_text)
             && times.all(|at| seconds(Some(at)).is_some());
         right.then_some(()).ok_or(Refusal::Claims)
+    }
+}
+
+/// RFC 7519 section 4.1.3: an `aud` is one name or a list of them; absent, it is for nobody.
+pub(super) fn names_one_of(audience: Option<&Value<'_>>, ours: &[String]) -> bool {
+    let named = |value: &Value<'_>| {
+        let aud = value.as_text();
+        aud.is_some_and(|aud| ours.iter().any(|ours| ours == aud))
+    };
+    match audience {
+        Some(Value::List(list)) => list.iter().any(named),
+        Some(one) => named(one),
+        None => false,
     }
 }
 

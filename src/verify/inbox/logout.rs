@@ -39,7 +39,7 @@ impl Logout {
         if !says("iss", &issuer.issuer) {
             return Err(Flaw::Member("iss"));
         }
-        if !is_for(payload.get("aud"), &issuer.logout_clients) {
+        if !claims::names_one_of(payload.get("aud"), &issuer.logout_clients) {
             return Err(Flaw::Member("aud"));
         }
         // Keycloak's own mark.
@@ -69,17 +69,5 @@ impl Logout {
             issued,
             ends: super::ends(seconds("exp"), "exp", now, leeway)?,
         })
-    }
-}
-
-fn is_for(audience: Option<&Value<'_>>, clients: &[String]) -> bool {
-    let named = |value: &Value<'_>| {
-        let aud = value.as_text();
-        aud.is_some_and(|aud| clients.iter().any(|client| client == aud))
-    };
-    match audience {
-        Some(Value::List(list)) => list.iter().any(named),
-        Some(one) => named(one),
-        None => false,
     }
 }

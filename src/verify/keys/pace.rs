@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::clock::millis;
 use crate::config::plan::KeysPlan;
 
 /// The first pause of the background after a failed fetch; doubled with each further one.
@@ -68,10 +69,6 @@ impl Floor {
         let next = millis(now.saturating_add(pause));
         self.0.fetch_max(next, Ordering::Relaxed);
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The pause of the background before its next fetch, after this many failures in a row.
