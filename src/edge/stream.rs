@@ -22,6 +22,7 @@ use self::body::Body;
 use self::http2::Http2;
 use super::Peer;
 use super::head::{Head, Odd};
+use crate::config::plan::Limits;
 use crate::observe::metrics::Metrics;
 use crate::reject::Rejection;
 use crate::request::RequestId;
@@ -60,10 +61,24 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) struct Rules {
     pub(super) head_timeout: Duration,
     pub(super) head_bytes: usize,
+    pub(super) http2_idle: Duration,
+    pub(super) http2_header_list: u32,
+    pub(super) http2_streams: u32,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Rules {
+    pub(super) fn of(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+        Rules {
+            head_timeout: limits.header_timeout,
+            head_bytes: limits.header_bytes,
+            http2_idle: limits.http2_idle,
+            http2_header_list: limits.http2_header_list,
+            http2_streams: limits.http2_streams,
+            metrics,
+        }
+    }
+
     /// Counts and logs a request that was refused before any hook saw it, without its bytes.
     pub(super) fn refused(
         &self,

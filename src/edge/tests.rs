@@ -89,16 +89,10 @@ impl Edge {
     fn with(change: impl FnOnce(&mut Limits)) -> Self {
         let plan = plan(change);
         let metrics = Metrics::new(&plan).unwrap();
-        let connections = Connections::new(&plan.limits);
+        let bounds = Bounds::new(&plan.limits, metrics.clone());
+        let connections = bounds.connections().clone();
         let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), Tiny));
-        let app = GuardApp::new(
-            proxy,
-            0,
-            Front::default(),
-            &plan.limits,
-            connections.clone(),
-            metrics.clone(),
-        );
+        let app = GuardApp::new(proxy, 0, Front::default(), bounds);
         let (shutdown, watch) = watch::channel(false);
         Edge {
             app: Arc::new(app),

@@ -20,14 +20,14 @@ use super::standing::State;
 use super::tried::{Failure, Tried};
 use crate::clock::{Clock, millis};
 use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, UpstreamMetrics};
 
 /// A name with more addresses than this is a mistake, or an attack.
 const MOST_MEMBERS: usize = 1024;
 
 pub struct Pool {
-    pub id: UpstreamId,
     pub name: Arc<str>,
+    plan: UpstreamPlan,
     members: ArcSwap<Vec<Arc<Peer>>>,
     /// The name whose addresses are the members.
     dns: Option<String>,
@@ -46,7 +46,7 @@ pub struct Pool {
     max_in_flight: Option<usize>,
     in_flight: Arc<AtomicUsize>,
     gauge: IntGauge,
-    metrics: Arc<Metrics>,
+    metrics: Arc<UpstreamMetrics>,
     clock: Clock,
 }
 
@@ -61,18 +61,65 @@ impl Pool {
     pub(super) fn new(
         id: UpstreamId,
         plan: &UpstreamPlan,
-        metrics: &Arc<Metrics>,
+        metrics: &Metrics,
         clock: &Clock,
     ) -> Result<Self, String> {
         let template = Template::new(plan)?;
-        let peers = plan
-            .peers
-            .iter()
-            .map(|peer| Arc::new(Peer::new(&peer.address, peer.weight, template.clone())))
-            .collect();
+        Ok(Self::of(plan, template, metrics.upstream(id), clock, None))
+    }
+
+    /// The old one where nothing changed; else a new one, which knows of its peers what the old one knew.
+    pub(super) fn renewed(
+        id: UpstreamId,
+        plan: &UpstreamPlan,
+        metrics: &Metrics,
+        clock: &Clock,
+        old: &Arc<Pool>,
+    ) -> Result<Arc<Self>, String> {
+        let template = Template::new(plan)?;
+        if old.plan == *plan && old.template.trusts_as(&template) {
+            return Ok(old.clone());
+        }
+        let metrics = metrics.upstream(id);
+        Ok(Arc::new(Self::of(
+            plan,
+            template,
+            metrics,
+            clock,
+            Some(old),
+        )))
+    }
+
+    fn of(
+        plan: &UpstreamPlan,
+        template: Arc<Template>,
+        metrics: &Arc<UpstreamMetrics>,
+        clock: &Clock,
+        old: Option<&Arc<Pool>>,
+    ) -> Self {
+        let known = old.map(|old| old.peers()).unwrap_or_default();
+        let peer = |address: &str, weight| {
+            let new = Peer::new(address, weight, template.clone());
+            let known = known.iter().find(|peer| peer.address() == address);
+            Arc::new(match known {
+                // A peer that is ill stays so until a check finds it well: without checks it would be out for ever.
+                Some(known) => new.known_as(known, plan.health.is_some()),
+                None => new,
+            })
+        };
+        let peers = match &plan.dns {
+            // Until the name is looked up again, its last addresses are better than none.
+            Some(dns) if old.is_some_and(|old| old.dns() == Some(dns)) => {
+                known.iter().map(|known| peer(known.address(), 1)).collect()
+            }
+            _ => {
+                let peers = plan.peers.iter();
+                peers.map(|plan| peer(&plan.address, plan.weight)).collect()
+            }
+        };
         let pool = Pool {
-            id,
             name: plan.name.clone(),
+            plan: plan.clone(),
             members: ArcSwap::from_pointee(peers),
             dns: plan.dns.clone(),
             template,
@@ -85,17 +132,22 @@ impl Pool {
             budget: Budget::new(plan.retries.budget),
             retries: plan.retries.clone(),
             breaker: plan.rate.clone().map(|rate| {
-                let gauge = metrics.upstream_breaker(id).clone();
+                let same = old.filter(|old| old.plan.rate.as_ref() == Some(&rate));
+                if let Some(breaker) = same.and_then(|old| old.breaker.clone()) {
+                    return breaker;
+                }
+                let gauge = metrics.breaker_open().clone();
+                gauge.set(0);
                 Breaker::new(rate, plan.name.clone(), clock.clone(), gauge)
             }),
             max_in_flight: plan.max_in_flight,
-            in_flight: Arc::default(),
-            gauge: metrics.upstream_in_flight(id).clone(),
+            in_flight: old.map(|old| old.in_flight.clone()).unwrap_or_default(),
+            gauge: metrics.in_flight().clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };
         pool.arrange(&pool.alone(), clock.monotonic());
-        Ok(pool)
+        pool
     }
 
     pub fn peers(&self) -> Arc<Vec<Arc<Peer>>> {
@@ -105,6 +157,11 @@ impl Pool {
     /// The name whose addresses are the peers.
     pub fn dns(&self) -> Option<&str> {
         self.dns.as_deref()
+    }
+
+    /// Requests at the pool now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     pub fn balance(&self) -> &Balance {
@@ -166,7 +223,7 @@ impl Pool {
                 due = due.min(until);
             }
         }
-        self.metrics.upstream_peers(self.id, counts);
+        self.metrics.peers(counts);
         self.layout
             .store(Arc::new(Layout::new(usable, self.balance())));
         self.due.store(due, Ordering::Release);
@@ -181,6 +238,11 @@ impl Pool {
         if let Ok(alone) = self.arranging.try_lock() {
             self.arrange(&alone, now);
         }
+    }
+
+    /// Counts the peers anew: somebody else had the gauges.
+    pub(super) fn recount(&self) {
+        self.arrange(&self.alone(), self.clock.monotonic());
     }
 
     pub(super) fn refresh(&self) {

@@ -65,7 +65,7 @@ impl KeyStore {
         let (keys, age, snapshot) = set.as_deref().map_or((0, Duration::ZERO, false), |set| {
             (set.keys.len(), self.age(set), set.from_snapshot)
         });
-        self.metrics.keys_held(self.issuer, keys, age, snapshot);
+        self.metrics.keys_held(keys, age, snapshot);
     }
 }
 
