@@ -5,6 +5,7 @@
 //! connections, and every byte of it through `GuardStream`, which bounds the head in time and size.
 
 mod body_rate;
+mod bounds;
 mod chunks;
 mod connections;
 mod frames;
@@ -20,7 +21,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
@@ -29,13 +29,13 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 
 pub use body_rate::{BodyRate, TooSlow};
+pub use bounds::Bounds;
 pub use chunks::DoubtfulChunks;
 pub use connections::{Connections, Ticket};
 pub use opening::Front;
-use stream::{GuardStream, Rules};
+use stream::GuardStream;
 pub use tls::{ClientCertificate, Tls};
 
-use crate::config::plan::Limits;
 use crate::observe::metrics::Metrics;
 
 /// The Pingora application of one listener: the connection caps, then the guarded stream, then `A` (the proxy).
@@ -45,33 +45,6 @@ pub struct GuardApp<A> {
     listener: Option<usize>,
     front: Front,
     bounds: Arc<Bounds>,
-}
-
-/// What connections are held to, and the count of them. A reload may change it for the connections that follow.
-pub struct Bounds {
-    rules: ArcSwap<Rules>,
-    connections: Arc<Connections>,
-    metrics: Arc<Metrics>,
-}
-
-impl Bounds {
-    pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Bounds {
-            rules: ArcSwap::from_pointee(Rules::of(limits, metrics.clone())),
-            connections: Connections::new(limits),
-            metrics,
-        })
-    }
-
-    pub fn adopt(&self, limits: &Limits) {
-        self.connections.adopt(limits);
-        let rules = Rules::of(limits, self.metrics.clone());
-        self.rules.store(Arc::new(rules));
-    }
-
-    pub fn connections(&self) -> &Arc<Connections> {
-        &self.connections
-    }
 }
 
 impl<A> GuardApp<A> {
@@ -103,7 +76,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let rules = self.bounds.rules.load_full();
+        let rules = self.bounds.rules();
         let arrived = self.arrive(stream, &rules).await?;
         let (stream, peer) = (arrived.stream, arrived.peer);
         let h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));

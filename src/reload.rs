@@ -129,8 +129,11 @@ impl Reload {
         let gateway = self.current.gateway();
         match refused {
             Refused::Invalid(problems) | Refused::Unreadable(problems) => {
-                for problem in problems {
-                    log::error!("reload: {}", in_one_line(problem));
+                // The log thins out what says more at a time.
+                const LINES: usize = 10;
+                for problems in problems.chunks(problems.len().div_ceil(LINES).max(1)) {
+                    let lines: Vec<String> = problems.iter().map(in_one_line).collect();
+                    log::error!("reload: {}", lines.join("; "));
                 }
                 let count = problems.len();
                 log::error!(

@@ -19,7 +19,8 @@ use pingora::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTimingDiges
 use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
 
-use super::stream::{GuardStream, Rules};
+use super::bounds::Rules;
+use super::stream::GuardStream;
 use crate::reject::{self, Rejection};
 use crate::request::RequestId;
 

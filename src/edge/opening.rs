@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora::protocols::{SocketDigest, Stream};
 
+use super::bounds::Rules;
 use super::proxy_header::{self, Broken};
-use super::stream::Rules;
 use super::{GuardApp, Open, Peer, Ticket, Tls};
 use crate::observe::metrics::Unopened;
 

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::plan::Plan;
+use crate::config::plan::{Limits, Plan};
 use crate::testkit;
 
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,5 +1,7 @@
 //! A named pool: its peers, who of them may be chosen, and a cap on what is in flight.
 
+mod renewed;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,7 @@ use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
 use tokio::task::JoinSet;
 
+use self::renewed::{breaker, members};
 use super::NoPeer;
 use super::balance::{Chooser, Layout};
 use super::breaker::{Breaker, Ticket};
@@ -68,28 +71,6 @@ impl Pool {
         Ok(Self::of(plan, template, metrics.upstream(id), clock, None))
     }
 
-    /// The old one where nothing changed; else a new one, which knows of its peers what the old one knew.
-    pub(super) fn renewed(
-        id: UpstreamId,
-        plan: &UpstreamPlan,
-        metrics: &Metrics,
-        clock: &Clock,
-        old: &Arc<Pool>,
-    ) -> Result<Arc<Self>, String> {
-        let template = Template::new(plan)?;
-        if old.plan == *plan && old.template.trusts_as(&template) {
-            return Ok(old.clone());
-        }
-        let metrics = metrics.upstream(id);
-        Ok(Arc::new(Self::of(
-            plan,
-            template,
-            metrics,
-            clock,
-            Some(old),
-        )))
-    }
-
     fn of(
         plan: &UpstreamPlan,
         template: Arc<Template>,
@@ -97,30 +78,10 @@ impl Pool {
         clock: &Clock,
         old: Option<&Arc<Pool>>,
     ) -> Self {
-        let known = old.map(|old| old.peers()).unwrap_or_default();
-        let peer = |address: &str, weight| {
-            let new = Peer::new(address, weight, template.clone());
-            let known = known.iter().find(|peer| peer.address() == address);
-            Arc::new(match known {
-                // A peer that is ill stays so until a check finds it well: without checks it would be out for ever.
-                Some(known) => new.known_as(known, plan.health.is_some()),
-                None => new,
-            })
-        };
-        let peers = match &plan.dns {
-            // Until the name is looked up again, its last addresses are better than none.
-            Some(dns) if old.is_some_and(|old| old.dns() == Some(dns)) => {
-                known.iter().map(|known| peer(known.address(), 1)).collect()
-            }
-            _ => {
-                let peers = plan.peers.iter();
-                peers.map(|plan| peer(&plan.address, plan.weight)).collect()
-            }
-        };
         let pool = Pool {
             name: plan.name.clone(),
             plan: plan.clone(),
-            members: ArcSwap::from_pointee(peers),
+            members: ArcSwap::from_pointee(members(plan, &template, old)),
             dns: plan.dns.clone(),
             template,
             layout: ArcSwap::from_pointee(Layout::new(Vec::new(), &plan.balance)),
@@ -131,15 +92,7 @@ impl Pool {
             outlier: plan.outlier.clone(),
             budget: Budget::new(plan.retries.budget),
             retries: plan.retries.clone(),
-            breaker: plan.rate.clone().map(|rate| {
-                let same = old.filter(|old| old.plan.rate.as_ref() == Some(&rate));
-                if let Some(breaker) = same.and_then(|old| old.breaker.clone()) {
-                    return breaker;
-                }
-                let gauge = metrics.breaker_open().clone();
-                gauge.set(0);
-                Breaker::new(rate, plan.name.clone(), clock.clone(), gauge)
-            }),
+            breaker: breaker(plan, metrics, clock, old),
             max_in_flight: plan.max_in_flight,
             in_flight: old.map(|old| old.in_flight.clone()).unwrap_or_default(),
             gauge: metrics.in_flight().clone(),
@@ -238,11 +191,6 @@ impl Pool {
         if let Ok(alone) = self.arranging.try_lock() {
             self.arrange(&alone, now);
         }
-    }
-
-    /// Counts the peers anew: somebody else had the gauges.
-    pub(super) fn recount(&self) {
-        self.arrange(&self.alone(), self.clock.monotonic());
     }
 
     pub(super) fn refresh(&self) {

@@ -386,13 +386,6 @@ impl KeyStore {
         }
     }
 
-    /// Whether the issuer has given them lately: another job looked after them before this one.
-    fn is_fresh(&self) -> bool {
-        let set = self.current.load();
-        let set = set.as_deref().filter(|set| !set.from_snapshot);
-        set.is_some_and(|set| self.age(set) < self.plan.refresh / 2)
-    }
-
     fn age(&self, set: &KeySet) -> Duration {
         set.age(self.clock.monotonic())
     }
