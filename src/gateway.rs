@@ -3,6 +3,7 @@
 mod attempt;
 mod judge;
 mod life;
+mod preflight;
 mod record;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+use judge::Way;
 #[cfg(any(test, fuzzing))]
 pub(crate) use judge::allowed_in_every_reading;
 pub use life::Life;
@@ -77,7 +79,11 @@ impl ProxyHttp for Listener {
     /// Everything that may refuse, in the contract's order. `true`: answered.
     async fn request_filter(&self, session: &mut Session, life: &mut Box<Life>) -> Result<bool> {
         match judge::judge(self, session, life).await {
-            Ok(()) => Ok(false),
+            Ok(Way::Upstream) => Ok(false),
+            Ok(Way::Preflight(method)) => {
+                preflight::answer(self, session, life, &method).await?;
+                Ok(true)
+            }
             Err(rejection) => {
                 life.rejected(rejection);
                 self.answer(session, life, rejection).await?;
@@ -169,7 +175,11 @@ impl ProxyHttp for Listener {
     ) -> Result<()> {
         let route = life.route.map(|id| self.gateway.plan.route(id));
         forward::without_chunks(head, session.req_header().version);
-        forward::response(head, route.map(|r| &r.response_headers), &life.request_id)
+        forward::response(head, route.map(|r| &r.response_headers), &life.request_id)?;
+        match route.and_then(|route| route.cors.as_ref()) {
+            Some(cors) => forward::cross_origin(head, cors, session.req_header()),
+            None => Ok(()),
+        }
     }
 
     /// Nothing was sent yet: another peer may take any method.

@@ -96,7 +96,14 @@ fn found(words: &[&str], looked_at: impl Fn(&Source) -> bool) -> Vec<String> {
 /// may do what.
 #[test]
 fn those_who_decide_know_no_pingora() {
-    let rooms = ["credential", "verify", "authorize", "route", "config"];
+    let rooms = [
+        "cors",
+        "credential",
+        "verify",
+        "authorize",
+        "route",
+        "config",
+    ];
     let decides = |source: &Source| rooms.iter().any(|room| source.is_of(room));
     assert!(sources().iter().filter(|source| decides(source)).count() > 20);
     let lines = found(&["pingora", "Pingora"], decides);

@@ -15,6 +15,7 @@ mod matrix;
 mod pools;
 mod canary;
 mod cli;
+mod cors;
 mod demo;
 mod deploy;
 mod docs;
