@@ -19,6 +19,7 @@ mod cors;
 mod demo;
 mod deploy;
 mod docs;
+mod eazybank;
 mod hostile;
 mod layout;
 mod opening;
