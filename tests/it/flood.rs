@@ -77,7 +77,7 @@ impl Caller {
 
     fn ask(&mut self, token: &str) -> u16 {
         let head =
-            format!("GET /accounts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
+            format!("GET /api/fetch HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
         let answer = self.connection.send(head).answer();
         if answer.header("connection") == Some("close") {
             self.connection = Connection::open(self.address);
@@ -115,7 +115,8 @@ fn a_flood_of_distinct_tokens_is_judged_and_leaves_no_trace() {
     let mint = Mint::new(&issuer);
     // It keeps nothing of what it gets.
     let origin = Service::start("accounts", 0).unwrap();
-    let mut setup = Setup::new(&issuer, origin.address());
+    let route = "[{ name: api, match: { path: /api }, upstream: origin, access: {} }]";
+    let mut setup = Setup::new(&issuer, origin.address()).routes(route);
     setup.token_cache = format!("{{ max_bytes: {}KiB }}", CACHE >> 10);
     let mut running = Running::start(&setup);
     running.wait_ready();
