@@ -11,7 +11,7 @@ use pingora::services::background::{BackgroundService, GenBackgroundService};
 use crate::config::plan::IssuerId;
 use crate::edge::Tls;
 use crate::gateway::Gateway;
-use crate::upstream::{Peer, Pool};
+use crate::upstream::{Peer, Pool, Trust};
 
 /// How often a peer's name is looked up again.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ const FIND_EVERY: Duration = Duration::from_secs(5);
 /// How soon after a look-up that brought nothing.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often the files of TLS listeners are looked at.
+/// How often the files of TLS are looked at.
 const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// One Pingora background service for all of it: every service costs a runtime and a thread.
@@ -70,6 +70,11 @@ impl BackgroundService for Background {
                 });
             }
         }
+        for pool in self.gateway.upstreams.all() {
+            if let Some(trust) = pool.trust() {
+                tasks.spawn(keep_trusting(trust.clone(), pool.name.clone()));
+            }
+        }
         for (listener, tls) in self.tls.iter().enumerate() {
             if let Some(tls) = tls {
                 tasks.spawn(keep_current(tls.clone(), listener, self.gateway.clone()));
@@ -116,6 +121,19 @@ async fn keep_current(tls: Arc<Tls>, listener: usize, gateway: Arc<Gateway>) {
         match outcome {
             Ok(()) => log::info!("listener {name} has a new certificate"),
             Err(why) => log::error!("listener {name} keeps its old certificate: {why}"),
+        }
+    }
+}
+
+/// The same for what connections to peers are made with.
+async fn keep_trusting(trust: Arc<Trust>, pool: Arc<str>) {
+    loop {
+        tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
+        let trust = trust.clone();
+        match tokio::task::spawn_blocking(move || trust.refresh()).await {
+            Ok(Some(Ok(()))) => log::info!("upstream {pool} has new TLS files"),
+            Ok(Some(Err(why))) => log::error!("upstream {pool} keeps its old TLS files: {why}"),
+            Ok(None) | Err(_) => {}
         }
     }
 }

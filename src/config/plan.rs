@@ -20,8 +20,8 @@ use ipnet::IpNet;
 pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
-    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
-    Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, OwnCertificate, PeerPlan, RatePlan,
+    RetryOn, RetryPlan, Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 
 use super::secret::Secret;
@@ -274,6 +274,8 @@ pub struct RoutePlan {
     pub upstream: Shares,
     pub access: Access,
     pub keep_authorization: bool,
+    /// A request may become a WebSocket.
+    pub websocket: bool,
     /// Header → JSON pointer (RFC 6901) into the claims.
     pub forward_headers: Vec<(HeaderName, String)>,
     pub rate_limit: Option<RateLimit>,

@@ -18,6 +18,7 @@ use super::probe::Prober;
 use super::retry::{self, Budget};
 use super::standing::State;
 use super::tried::{Failure, Tried};
+use super::trust::Trust;
 use crate::clock::{Clock, millis};
 use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
 use crate::observe::metrics::Metrics;
@@ -238,6 +239,16 @@ impl Pool {
         tried.attempts += 1;
         let peer = chosen.connectable().ok_or(NoPeer::Exhausted)?;
         Ok((AtPeer::new(chosen.clone()), peer))
+    }
+
+    /// The files that its connections are made with, if it has any.
+    pub fn trust(&self) -> Option<&Arc<Trust>> {
+        self.template.trust.as_ref()
+    }
+
+    /// Whether a request that its peer has not begun with may be sent again, to the same peer too.
+    pub fn may_repeat(&self, tried: &Tried) -> bool {
+        self.retries.when.connect && tried.attempts < self.retries.attempts
     }
 
     /// Whether a request that could not connect may try again. Nothing was sent, so it costs no service anything.

@@ -269,6 +269,7 @@ fn a_tls_peer_is_checked_against_its_name() {
         tls: Some(UpstreamTls {
             server_name: "accounts.internal".to_owned(),
             ca: None,
+            own: None,
         }),
         ..upstream("a", &[("127.0.0.1:1", 1)])
     };
@@ -301,6 +302,7 @@ fn with_ca(ca: &Path) -> Result<Upstreams, String> {
         tls: Some(UpstreamTls {
             server_name: "accounts.internal".to_owned(),
             ca: Some(ca.to_owned()),
+            own: None,
         }),
         ..upstream("a", &[("127.0.0.1:1", 1)])
     }])

@@ -1,0 +1,157 @@
+//! Whom a pool's peers have to be signed by, and what we show them: read before anything starts, and again whenever the
+//! files change.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::config::pair::{self, Unusable};
+use crate::config::plan::{UpstreamPlan, UpstreamTls};
+
+/// What new connections to a pool's peers are made with.
+pub struct Trust {
+    pool: Arc<str>,
+    files: UpstreamTls,
+    current: ArcSwap<Terms>,
+    /// What the files held when they were last looked at, or why they could not be read.
+    seen: Mutex<Result<u64, String>>,
+}
+
+struct Terms {
+    ca: Option<Arc<CaType>>,
+    own: Option<Arc<CertKey>>,
+    group_key: u64,
+}
+
+/// The files as they are at one moment.
+struct Contents {
+    ca: Option<Vec<u8>>,
+    own: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Sets connections apart. Pingora's connection pool does not key on the CA, and of our own certificate it sees the
+/// serial number alone: without this, pools with one address and different trust would share connections, and those
+/// that an old certificate opened would be used on.
+pub(super) fn group_key(pool: &str, contents: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (pool, contents).hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Trust {
+    pub(super) fn open(plan: &UpstreamPlan, files: &UpstreamTls) -> Result<Arc<Self>, String> {
+        let contents = Contents::read(files)?;
+        Ok(Arc::new(Trust {
+            current: ArcSwap::from_pointee(contents.terms(&plan.name, files)?),
+            seen: Mutex::new(Ok(contents.hash())),
+            pool: plan.name.clone(),
+            files: files.clone(),
+        }))
+    }
+
+    /// Looks at the files again. `None`: nothing has changed since the last look. A file that is broken leaves what
+    /// was there; connections that are in use keep what they have, and idle ones are not used again.
+    ///
+    /// # Errors
+    /// What is wrong with the files, naming the file.
+    pub fn refresh(&self) -> Option<Result<(), String>> {
+        let contents = Contents::read(&self.files);
+        let now = contents.as_ref().map(Contents::hash).map_err(Clone::clone);
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if *seen == now {
+                return None;
+            }
+            *seen = now;
+        }
+        let terms = contents.and_then(|contents| contents.terms(&self.pool, &self.files));
+        Some(terms.map(|terms| self.current.store(Arc::new(terms))))
+    }
+
+    pub(super) fn apply(&self, peer: &mut HttpPeer) {
+        let terms = self.current.load();
+        peer.options.ca.clone_from(&terms.ca);
+        peer.client_cert_key.clone_from(&terms.own);
+        peer.group_key = terms.group_key;
+    }
+}
+
+impl Contents {
+    fn read(files: &UpstreamTls) -> Result<Self, String> {
+        let read = |path: &Path, what: &str| {
+            std::fs::read(path).map_err(|e| explain(path, what, &e.to_string()))
+        };
+        let own = files.own.as_ref().map(|own| {
+            let certificate = read(&own.certificate, CERTIFICATE)?;
+            Ok::<_, String>((certificate, read(&own.private_key, PRIVATE_KEY)?))
+        });
+        Ok(Contents {
+            ca: files.ca.as_deref().map(|path| read(path, CA)).transpose()?,
+            own: own.transpose()?,
+        })
+    }
+
+    fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.ca, &self.own).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn terms(&self, pool: &str, files: &UpstreamTls) -> Result<Terms, String> {
+        let ca = match (&self.ca, &files.ca) {
+            (Some(pem), Some(path)) => {
+                Some(authorities(pem).map_err(|why| explain(path, CA, &why))?)
+            }
+            _ => None,
+        };
+        let own = match (&self.own, &files.own) {
+            (Some((certificate, key)), Some(own)) => {
+                let pair = pair::read(certificate, key).map_err(|fault| match fault {
+                    Unusable::Certificate(why) => explain(&own.certificate, CERTIFICATE, &why),
+                    Unusable::Key(why) => explain(&own.private_key, PRIVATE_KEY, &why),
+                })?;
+                let chain = pair.chain.iter().map(|der| der.to_vec()).collect();
+                let key = pair.key.secret_der().to_vec();
+                Some(Arc::new(CertKey::new(chain, key)))
+            }
+            _ => None,
+        };
+        Ok(Terms {
+            ca,
+            own,
+            group_key: group_key(pool, self.hash()),
+        })
+    }
+}
+
+const CA: &str = "CA file";
+const CERTIFICATE: &str = "certificate for peers (tls.certificate)";
+const PRIVATE_KEY: &str = "key for peers (tls.private_key)";
+
+fn explain(path: &Path, what: &str, why: &str) -> String {
+    format!("cannot use the {what} {}: {why}", path.display())
+}
+
+fn authorities(pem: &[u8]) -> Result<Arc<CaType>, String> {
+    let mut trusted = rustls::RootCertStore::empty();
+    let mut found = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|e| e.to_string())?;
+        // Pingora's own parser panics on what is no certificate, so rustls looks first.
+        trusted
+            .add(certificate.clone())
+            .map_err(|e| e.to_string())?;
+        found.push(WrappedX509::new(certificate.to_vec(), parse_x509));
+    }
+    if found.is_empty() {
+        return Err("there is no certificate in it".to_owned());
+    }
+    Ok(found.into())
+}
