@@ -4,12 +4,14 @@ mod attempt;
 mod judge;
 mod life;
 mod record;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -69,7 +71,7 @@ impl ProxyHttp for Listener {
         life: &mut Box<Life>,
     ) -> Result<()> {
         edge::head_read(session);
-        life.name(&session.req_header().headers);
+        life.name(session.req_header());
         life::set_deadlines(session, &self.gateway.plan.limits);
         Ok(())
     }
@@ -133,7 +135,8 @@ impl ProxyHttp for Listener {
             target,
             caller,
             ids,
-        )
+        )?;
+        life.agree_on_version(self, session, head).await
     }
 
     async fn request_body_filter(
@@ -158,6 +161,12 @@ impl ProxyHttp for Listener {
         head: &mut ResponseHeader,
         life: &mut Box<Life>,
     ) -> Result<()> {
+        let silence = life.silence;
+        if let Err(rejection) = life.agreed(self, session, head, silence) {
+            let mut error = life.stop(rejection);
+            error.as_up();
+            return Err(error);
+        }
         life.answered(&self.gateway, session, head.status)
     }
 
@@ -169,7 +178,11 @@ impl ProxyHttp for Listener {
     ) -> Result<()> {
         let route = life.route.map(|id| self.gateway.plan.route(id));
         forward::without_chunks(head, session.req_header().version);
-        forward::response(head, route.map(|r| &r.response_headers), &life.request_id)
+        forward::response(head, route.map(|r| &r.response_headers), &life.request_id)?;
+        match head.status {
+            StatusCode::SWITCHING_PROTOCOLS => forward::switched(head),
+            _ => Ok(()),
+        }
     }
 
     /// Nothing was sent yet: another peer may take any method.
@@ -205,8 +218,12 @@ impl ProxyHttp for Listener {
     ) -> FailToProxy {
         let rejection = life.failed(error, session.is_body_done());
         let status = rejection.map_or(0, |rejection| rejection.answer().status);
+        // What was sent before an answer is none.
+        let answered = session
+            .response_written()
+            .is_some_and(|head| !attempt::is_interim(head.status));
         if let Some(rejection) = rejection
-            && session.response_written().is_none()
+            && !answered
             && let Err(e) = self.answer(session, life, rejection).await
         {
             log::debug!("the caller left before its answer: {}", e.etype().as_str());
@@ -238,7 +255,15 @@ impl ProxyHttp for Listener {
 }
 
 impl Listener {
-    async fn answer(&self, session: &mut Session, life: &Life, rejection: Rejection) -> Result<()> {
+    async fn answer(
+        &self,
+        session: &mut Session,
+        life: &mut Life,
+        rejection: Rejection,
+    ) -> Result<()> {
+        if life.grpc {
+            life.told = Some(rejection.answer().status);
+        }
         let plan = &self.gateway.plan;
         let route = life.route.map(|id| plan.route(id));
         let fallback = match rejection {
@@ -254,6 +279,7 @@ impl Listener {
             request_id: life.request_id.as_str(),
             allow: life.allow.as_ref(),
             retry_after: life.retry_after,
+            grpc: life.grpc,
         };
         reject::write(session, rejection, circumstances).await
     }

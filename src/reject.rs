@@ -3,6 +3,7 @@
 //! Nothing below this module knows about HTTP answers. The exact reason goes to the log and the metrics; the caller
 //! gets a fixed sentence (contract section 4, RFC 6750 section 3, RFC 9457).
 
+mod grpc;
 mod raw;
 mod write;
 

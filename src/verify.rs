@@ -21,6 +21,7 @@ mod not_before;
 mod operate;
 pub mod principal;
 pub mod revoked;
+mod standing;
 mod weak;
 mod verdict;
 
@@ -39,6 +40,7 @@ pub use jwk::HeldKey;
 pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
+pub use standing::Standing;
 pub use verdict::{Source, Verdict, Wanted};
 
 use crate::clock::Clock;
@@ -148,6 +150,7 @@ impl Verifier {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
                 outcome: self.usable(&proved, wanted),
+                standing: Some(Standing::new(proved)),
             };
         }
         let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
@@ -155,10 +158,15 @@ impl Verifier {
             Err(Refusal::Opaque) => self.opaque(hash, token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
+        let (outcome, standing) = match outcome {
+            Ok(proved) => (self.usable(&proved, wanted), Some(Standing::new(proved))),
+            Err(fault) => (Err(fault), None),
+        };
         Verdict {
             issuer,
             source,
-            outcome: outcome.and_then(|proved| self.usable(&proved, wanted)),
+            outcome,
+            standing,
         }
     }
 

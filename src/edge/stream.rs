@@ -4,6 +4,8 @@ mod answer;
 mod body;
 mod delegate;
 mod http2;
+mod rules;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,11 +22,12 @@ use tokio::time::{Instant, Sleep};
 
 use self::body::Body;
 use self::http2::Http2;
+pub(super) use self::rules::Rules;
+use self::watch::Watch;
+pub use self::watch::{Over, Overseer};
 use super::Peer;
 use super::head::{Head, Odd};
-use crate::observe::metrics::Metrics;
 use crate::reject::Rejection;
-use crate::request::RequestId;
 
 /// The request has been read: everything passes. Must be the cheapest to see.
 const OPEN: u8 = 0;
@@ -40,6 +43,8 @@ const H2_OPENING: u8 = 4;
 const ANSWERING: u8 = 5;
 /// Our refusal has been written: nothing more will be said on this connection.
 const ANSWERED: u8 = 6;
+/// The request has been read, and somebody looks after it.
+const WATCHED: u8 = 7;
 
 /// The HTTP/2 client preface and the frame header of the SETTINGS that must follow it. From there on h2's own limits
 /// and the idle timeout hold.
@@ -55,35 +60,6 @@ const PARSER_FIELDS: usize = 256;
 /// How long we go on reading (and discarding) from a connection that we have closed for writing. Without it the
 /// kernel would answer late bytes with a reset, and that destroys our last answer before the client has read it.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// What holds for every connection of a listener.
-pub(super) struct Rules {
-    pub(super) head_timeout: Duration,
-    pub(super) head_bytes: usize,
-    pub(super) metrics: Arc<Metrics>,
-}
-
-impl Rules {
-    /// Counts and logs a request that was refused before any hook saw it, without its bytes.
-    pub(super) fn refused(
-        &self,
-        rejection: Rejection,
-        peer: Option<SocketAddr>,
-        request_id: &RequestId,
-    ) {
-        let status = rejection.answer().status;
-        self.metrics.head_refused(rejection);
-        if rejection == Rejection::MalformedRequest {
-            self.metrics.unparsed();
-        }
-        log::warn!(
-            "refused the head of a request from {}: {status} {}, request_id {}",
-            Peer(peer),
-            rejection.label(),
-            request_id.as_str(),
-        );
-    }
-}
 
 /// See the module above.
 pub(super) struct GuardStream {
@@ -106,6 +82,8 @@ pub(super) struct GuardStream {
     answer_sent: usize,
     /// Locked only by the hooks, which reach it through a shared reference too.
     body: Mutex<Body>,
+    /// Likewise.
+    watch: Mutex<Option<Box<Watch>>>,
     peer: Option<SocketAddr>,
     rules: Arc<Rules>,
 }
@@ -131,6 +109,7 @@ impl GuardStream {
             answer: Vec::new(),
             answer_sent: 0,
             body: Mutex::default(),
+            watch: Mutex::default(),
             peer,
             rules,
         }
@@ -138,7 +117,7 @@ impl GuardStream {
 
     /// Another request may begin. The first one needs no call.
     pub(super) fn arm(&self) {
-        if self.phase.load(Ordering::Relaxed) == OPEN {
+        if matches!(self.phase.load(Ordering::Relaxed), OPEN | WATCHED) {
             self.phase.store(NEXT, Ordering::Relaxed);
         }
     }
@@ -171,6 +150,18 @@ impl GuardStream {
         *self.phase.get_mut()
     }
 
+    /// Whether what is written is a response, and counts as movement for who looks after it.
+    fn passes(&mut self) -> bool {
+        match self.phase() {
+            OPEN => true,
+            WATCHED => {
+                self.moved();
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn set_phase(&mut self, phase: u8) {
         *self.phase.get_mut() = phase;
     }
@@ -183,6 +174,7 @@ impl GuardStream {
                 (self.seen, self.parsed, self.timing) = (0, 0, false);
                 self.head = Head::default();
                 *self.body() = Body::default();
+                *self.watch.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
             }
             ANSWERING | ANSWERED => {
                 ready!(self.poll_answer(cx))?;
@@ -303,10 +295,11 @@ impl AsyncRead for GuardStream {
         if this.h2.is_some() {
             return this.poll_frames(cx, buf);
         }
-        if this.phase() != OPEN {
-            return this.poll_head(cx, buf);
-        }
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        let read = match this.phase() {
+            OPEN => Pin::new(&mut this.inner).poll_read(cx, buf),
+            WATCHED => this.poll_watched(cx, buf),
+            _ => return this.poll_head(cx, buf),
+        };
         if this.unflushed && read.is_pending() {
             this.flush_idle(cx);
         }
@@ -329,7 +322,7 @@ impl AsyncWrite for GuardStream {
             this.watch_outgoing(&buf[..sent]);
             return Poll::Ready(Ok(sent));
         }
-        if this.phase() == OPEN {
+        if this.passes() {
             this.unflushed = true;
             return Pin::new(&mut this.inner).poll_write(cx, buf);
         }
@@ -353,7 +346,7 @@ impl AsyncWrite for GuardStream {
             }
             return Poll::Ready(Ok(sent));
         }
-        if this.phase() == OPEN {
+        if this.passes() {
             this.unflushed = true;
             return Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
         }

@@ -263,6 +263,7 @@ const NOTHING: Circumstances<'_> = Circumstances {
     allow: None,
     retry_after: None,
     fallback: None,
+    grpc: false,
 };
 
 /// What a caller that sent `request` reads, and whether the connection lives on.

@@ -1,0 +1,33 @@
+//! Whether a proof still holds, long after it was used: what lives on a token may outlive it.
+
+use std::sync::Arc;
+
+use super::cache::{Now, Proved};
+use super::{Refusal, Verifier};
+
+/// A proof that something lives on.
+#[derive(Debug, Clone)]
+pub struct Standing(Arc<Proved>);
+
+impl Standing {
+    pub(super) fn new(proved: Arc<Proved>) -> Self {
+        Standing(proved)
+    }
+}
+
+impl Verifier {
+    /// Looks at the clock and the revocations. It asks nobody, so what only the issuer knows shows when it tells us.
+    ///
+    /// # Errors
+    /// [`Refusal::Expired`] when the token's time is over, leeway included, or [`Refusal::Revoked`].
+    pub fn stands(&self, standing: &Standing) -> Result<(), Refusal> {
+        let Standing(proved) = standing;
+        if proved.times.are_over(Now::of(&self.clock)) {
+            return Err(Refusal::Expired);
+        }
+        match proved.is_clear(&self.revocations) {
+            true => Ok(()),
+            false => Err(Refusal::Revoked),
+        }
+    }
+}
