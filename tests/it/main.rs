@@ -10,6 +10,8 @@
 mod answers;
 mod carry;
 mod faults;
+mod grpc;
+mod http2_upstream;
 mod keys;
 mod matrix;
 mod pools;
@@ -29,3 +31,4 @@ mod revocation;
 mod support;
 mod tls;
 mod upstream_view;
+mod websocket;
