@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -152,7 +151,12 @@ impl ProxyHttp for Listener {
         }
         let length = body.as_ref().map_or(0, Bytes::len);
         life.body_arrived(length, end, self.gateway.clock.monotonic())
-            .map_err(|rejection| life.stop(rejection))
+            .map_err(|rejection| {
+                let mut error = life.stop(rejection);
+                // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.
+                error.as_down();
+                error
+            })
     }
 
     async fn upstream_response_filter(
@@ -161,8 +165,7 @@ impl ProxyHttp for Listener {
         head: &mut ResponseHeader,
         life: &mut Box<Life>,
     ) -> Result<()> {
-        let silence = life.silence;
-        if let Err(rejection) = life.agreed(self, session, head, silence) {
+        if let Err(rejection) = life.agreed(self, session, head) {
             let mut error = life.stop(rejection);
             error.as_up();
             return Err(error);
@@ -179,9 +182,9 @@ impl ProxyHttp for Listener {
         let route = life.route.map(|id| self.gateway.plan.route(id));
         forward::without_chunks(head, session.req_header().version);
         forward::response(head, route.map(|r| &r.response_headers), &life.request_id)?;
-        match head.status {
-            StatusCode::SWITCHING_PROTOCOLS => forward::switched(head),
-            _ => Ok(()),
+        match tunnel::switches(head.status) {
+            true => forward::switched(head),
+            false => Ok(()),
         }
     }
 

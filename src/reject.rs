@@ -79,6 +79,8 @@ rejections! {
     MissingScope => "missing_scope",
     MissingRole => "missing_role",
     TooManyRequests => "too_many_requests",
+    /// The caller's HTTP, or what it speaks over it, cannot be carried over that of the peers.
+    HttpVersion => "http_version",
     /// The pool's cap on requests in flight is reached.
     UpstreamBusy => "upstream_busy",
     /// The pool's breaker is open.
@@ -171,6 +173,7 @@ impl Rejection {
             | Rejection::MissingScope
             | Rejection::MissingRole => say(403, InsufficientScope, "The access token does not grant this."),
             Rejection::TooManyRequests => later(429, 1, "Too many requests."),
+            Rejection::HttpVersion => say(505, Silent, "The service speaks another version of HTTP."),
             Rejection::UpstreamBusy
             | Rejection::UpstreamOpen
             | Rejection::NoPeer => later(503, 1, "The service is not available just now."),

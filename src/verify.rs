@@ -146,18 +146,19 @@ impl Verifier {
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
         let hash = TokenHash::of(token.expose());
         if let Some(proved) = self.kept(&hash, wanted) {
-            return Verdict {
-                issuer: Some(proved.principal.grants.issuer),
-                source: Source::Cache,
-                outcome: self.usable(&proved, wanted),
-                standing: Some(Standing::new(proved)),
-            };
+            let issuer = Some(proved.principal.grants.issuer);
+            return self.verdict(issuer, (Source::Cache, Ok(proved)), wanted);
         }
-        let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
+        let (issuer, judged) = match Compact::read(token.expose()) {
             Ok(compact) => self.signed(hash, token, compact, wanted).await,
             Err(Refusal::Opaque) => self.opaque(hash, token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
+        self.verdict(issuer, judged, wanted)
+    }
+
+    fn verdict(&self, issuer: Option<IssuerId>, judged: Judged, wanted: Wanted<'_>) -> Verdict {
+        let (source, outcome) = judged;
         let (outcome, standing) = match outcome {
             Ok(proved) => (self.usable(&proved, wanted), Some(Standing::new(proved))),
             Err(fault) => (Err(fault), None),

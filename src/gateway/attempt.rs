@@ -8,7 +8,7 @@ use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
 
 use super::life::caller;
-use super::tunnel::Tunnel;
+use super::tunnel::{self, Tunnel};
 use super::{Gateway, Life, Listener, refuse};
 use crate::authorize::Permit;
 use crate::config::plan::{Balance, HashOn};
@@ -124,6 +124,7 @@ impl Life {
             error.as_up();
             return Err(error);
         }
+        self.declined(session);
         Ok(())
     }
 
@@ -156,6 +157,13 @@ impl Life {
             error.set_retry(again);
             return;
         }
+        // The edge ended it: to Pingora that looks as if the caller had.
+        if tunnel::over(error).is_some() && self.answered_at.is_none() {
+            if let Some((pool, peer)) = self.at(gateway) {
+                pool.failed(peer, gateway.clock.monotonic());
+            }
+            return;
+        }
         // A peer has nothing to answer while the caller has not sent its body, or slow callers could take peers out.
         let unasked = *error.etype() == ErrorType::ReadTimedout && !session.is_body_done();
         if stale {
@@ -171,6 +179,7 @@ impl Life {
             let failure = match error.etype() {
                 E::ReadTimedout | E::WriteTimedout => Failure::Timeout,
                 E::ReadError | E::WriteError | E::ConnectionClosed => Failure::Reset,
+                E::H2Error if is_reset(error) => Failure::Reset,
                 // What answers nonsense has perhaps done what was asked.
                 _ => return,
             };
@@ -238,7 +247,13 @@ impl Life {
 
 /// 101 is the last answer on its connection, all other 1xx come before one (RFC 9110 section 15.2).
 pub(super) fn is_interim(status: StatusCode) -> bool {
-    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+    status.is_informational() && !tunnel::switches(status)
+}
+
+/// Whether an HTTP/2 peer has taken the request and given it up: what a broken connection is to HTTP/1.
+fn is_reset(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<h2::Error>();
+    cause.is_some_and(|cause| cause.is_reset() && cause.is_remote())
 }
 
 /// Whether an HTTP/2 peer says that it has not begun with the request: it is going away, or has enough to do. Then any

@@ -86,6 +86,11 @@ pub(super) async fn judge(
     within_quota(listener, session, route, life)?;
     let pool = draw(&route.upstream);
     life.pool = Some(pool);
+    // Pingora has no other framing than chunks for an answer of an HTTP/2 peer, and no trailers for HTTP/1.
+    let http2 = plan.upstream(pool).http2;
+    if http2 && session.req_header().version < Version::HTTP_11 || !http2 && life.grpc {
+        return Err(Rejection::HttpVersion);
+    }
     let upstream = life
         .permit
         .as_ref()

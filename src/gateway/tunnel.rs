@@ -55,6 +55,11 @@ impl Tunnel {
     }
 }
 
+/// 101: what follows is no HTTP.
+pub(super) fn switches(status: StatusCode) -> bool {
+    status.as_u16() == 101
+}
+
 /// Whether who looked after the connection has ended it.
 pub(super) fn over(error: &Error) -> Option<Over> {
     let cause = error.root_cause().downcast_ref::<std::io::Error>()?;
@@ -104,7 +109,7 @@ impl Life {
         }
     }
 
-    /// The peer has answered the handshake.
+    /// The peer has answered. If it agrees to be a WebSocket, the tunnel is open.
     ///
     /// # Errors
     /// It agrees to something that is no WebSocket, or that nobody asked for.
@@ -113,14 +118,8 @@ impl Life {
         listener: &Listener,
         session: &mut Session,
         answer: &ResponseHeader,
-        silence: Duration,
     ) -> Result<(), Rejection> {
-        if answer.status != StatusCode::SWITCHING_PROTOCOLS {
-            if self.tunnel.is_asked() {
-                self.tunnel = Tunnel::No;
-                let silent = move |idle| (idle >= silence).then_some(Over::Silent);
-                edge::watch(session, Box::new(silent));
-            }
+        if !switches(answer.status) {
             return Ok(());
         }
         let asked = &session.req_header().headers;
@@ -131,6 +130,16 @@ impl Life {
         session.set_read_timeout(None);
         self.oversee(listener, session);
         Ok(())
+    }
+
+    /// The peer has answered the handshake with something else, so this is a request like any other.
+    pub(super) fn declined(&mut self, session: &Session) {
+        if self.tunnel.is_asked() {
+            self.tunnel = Tunnel::No;
+            let silence = self.silence;
+            let silent = move |idle| (idle >= silence).then_some(Over::Silent);
+            edge::watch(session, Box::new(silent));
+        }
     }
 
     /// Ends the tunnel when its token's time is over, when the token is revoked, when nobody says anything for long,

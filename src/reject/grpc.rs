@@ -30,7 +30,7 @@ pub(super) fn code(status: u16) -> Code {
         400 | 500 => Code::Internal,
         401 => Code::Unauthenticated,
         403 => Code::PermissionDenied,
-        404 | 405 => Code::Unimplemented,
+        404 | 405 | 505 => Code::Unimplemented,
         408 | 504 => Code::DeadlineExceeded,
         413 | 431 => Code::ResourceExhausted,
         429 | 502 | 503 => Code::Unavailable,

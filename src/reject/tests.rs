@@ -106,6 +106,7 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
         ),
         (502, Silent, &[UpstreamConnect, UpstreamFailed]),
         (504, Silent, &[UpstreamTimeout]),
+        (505, Silent, &[HttpVersion]),
         (500, Silent, &[NoPermit, Internal]),
     ]
 };

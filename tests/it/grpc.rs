@@ -17,6 +17,7 @@ const ROUTES: &str = "[{ name: talk, match: { path: /demo.Talk }, upstream: orig
     { name: denied, match: { path: /demo.Denied }, upstream: origin, access: { scopes: ['loans:write'] } },
     { name: posted, match: { path: /demo.Get, methods: [GET] }, upstream: origin, access: public },
     { name: full, match: { path: /full }, upstream: full, access: public, timeout: 300ms },
+    { name: old, match: { path: /old }, upstream: old, access: public },
     { name: dead, match: { path: /dead }, upstream: dead, access: public }]";
 
 struct World {
@@ -44,7 +45,7 @@ impl World {
             .listeners(format!("[{{ address: '127.0.0.1:1', tls: {{ {pair} }} }}]"))
             .upstreams(format!(
                 "{{ origin: {{ peers: ['{}'], http: 2, {more} }}, dead: {{ peers: ['{}'], http: 2 }},
-                    full: {{ peers: ['{}'], timeouts: {{ connect: 100ms }} }} }}",
+                    old: {{ peers: ['{0}'] }}, full: {{ peers: ['{}'], http: 2, timeouts: {{ connect: 100ms }} }} }}",
                 origin.address(),
                 dead.address(),
                 full.address(),
@@ -125,72 +126,19 @@ fn a_refusal_is_a_status() {
     let unknown = world.anybody().with("a.b.c");
     let long = "more than a hundred bytes: 0123456789012345678901234567890123456789012345678901234\
                 5678901234567890123456789";
-    for (client, path, message, code, status, reason) in [
-        (
-            &anybody,
-            "/demo.Talk/Echo",
-            "",
-            Code::Unauthenticated,
-            401,
-            "missing_credential",
-        ),
-        (
-            &unknown,
-            "/demo.Talk/Echo",
-            "",
-            Code::Unauthenticated,
-            401,
-            "malformed_token",
-        ),
-        (
-            &reader,
-            "/demo.Denied/X",
-            "",
-            Code::PermissionDenied,
-            403,
-            "missing_scope",
-        ),
-        (
-            &reader,
-            "/demo.None/X",
-            "",
-            Code::Unimplemented,
-            404,
-            "no_route",
-        ),
-        (
-            &anybody,
-            "/demo.Get/X",
-            "",
-            Code::Unimplemented,
-            405,
-            "method_not_allowed",
-        ),
-        (
-            &reader,
-            "/demo.Talk/Collect",
-            long,
-            Code::ResourceExhausted,
-            413,
-            "body_too_large",
-        ),
-        (
-            &anybody,
-            "/dead/X",
-            "",
-            Code::Unavailable,
-            502,
-            "upstream_connect",
-        ),
-        (
-            &anybody,
-            "/full/X",
-            "",
-            Code::DeadlineExceeded,
-            504,
-            "upstream_timeout",
-        ),
-    ] {
+    #[rustfmt::skip]
+    let refusals = [
+        (&anybody, "/demo.Talk/Echo", "", Code::Unauthenticated, 401, "missing_credential"),
+        (&unknown, "/demo.Talk/Echo", "", Code::Unauthenticated, 401, "malformed_token"),
+        (&reader, "/demo.Denied/X", "", Code::PermissionDenied, 403, "missing_scope"),
+        (&reader, "/demo.None/X", "", Code::Unimplemented, 404, "no_route"),
+        (&anybody, "/demo.Get/X", "", Code::Unimplemented, 405, "method_not_allowed"),
+        (&reader, "/demo.Talk/Collect", long, Code::ResourceExhausted, 413, "body_too_large"),
+        (&anybody, "/old/X", "", Code::Unimplemented, 505, "http_version"),
+        (&anybody, "/dead/X", "", Code::Unavailable, 502, "upstream_connect"),
+        (&anybody, "/full/X", "", Code::DeadlineExceeded, 504, "upstream_timeout"),
+    ];
+    for (client, path, message, code, status, reason) in refusals {
         let lines = world.gateway.access_log(0).len();
         let refused = client.unary(path, message).unwrap_err();
         assert_eq!(refused.code(), code, "{path}: {refused:?}");
@@ -289,11 +237,11 @@ fn a_caller_that_leaves_ends_its_call_at_the_service() {
     assert_eq!(log[0]["reason"], "caller_gone", "{log:?}");
 }
 
-/// More than one connection's worth would need more connections; these fit into one.
 #[test]
 fn calls_share_a_connection() {
     let world = World::new();
     let client = world.reader();
+    // All stay open while the next one begins.
     let calls: Vec<_> = (0..20)
         .map(|_| client.call("/demo.Talk/Echo", "x").unwrap())
         .collect();
@@ -303,4 +251,5 @@ fn calls_share_a_connection() {
         assert_eq!(call.hear().unwrap(), None);
     }
     assert_eq!(world.origin.heads().len(), 20);
+    assert_eq!(world.origin.connections(), 1);
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use portcullis::clock::Clock;
 use portcullis::demo::issuer::{Issuer, IssuerOptions};
+use rustls::version::TLS13;
 use serde_json::json;
 
 use crate::support::{
-    Connection, Gateway, Origin, Scratch, Setup, Socket, SocketOrigin, Wire, eventually, get, send,
+    Authority, Connection, Gateway, Origin, Scratch, Setup, Socket, SocketOrigin, Wire, eventually,
+    get, open_tls, send,
 };
 
 const READER: &str = "eazybank-accounts-reader-cc";
@@ -153,6 +155,47 @@ fn what_is_sent_early_is_never_a_request() {
         assert_eq!(log.len(), 1, "{log:?}");
         assert!(!wire.is_wanted());
     }
+}
+
+/// An interim answer decides nothing, and one that is tried again decides nothing either.
+#[test]
+fn a_handshake_is_tried_again_as_one() {
+    let wire = Wire::start();
+    let retries = "retries: { when: [connect, 503], attempts: 2 }";
+    let gateway = setup(&issuer(), wire.address(), retries).start();
+    let mut caller = Connection::open(gateway.address());
+    caller.send(handshake("/open"));
+    let mut first = wire.accept();
+    first.head();
+    first.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    let mut second = wire.accept();
+    let head = second.head().to_ascii_lowercase();
+    assert!(head.contains("\r\nupgrade: websocket\r\n"), "{head}");
+    second.send(format!("HTTP/1.1 103 Early Hints\r\n\r\n{AGREED}"));
+    assert_eq!(caller.answer().status, 103);
+    assert_eq!(caller.answer().status, 101);
+    second.send("raw");
+    assert_eq!(caller.exactly(3), b"raw");
+}
+
+#[test]
+fn a_tunnel_goes_through_tls() {
+    let (authority, files, wire) = (Authority::new(), Scratch::new(), Wire::start());
+    let pair = authority.certify("api.test").written_to(&files);
+    let gateway = setup(&issuer(), wire.address(), "")
+        .listeners(format!("[{{ address: '127.0.0.1:1', tls: {{ {pair} }} }}]"))
+        .start();
+    let config = authority.client(&[&TLS13], &["http/1.1"]);
+    let mut caller = open_tls(gateway.address(), "api.test", config).unwrap();
+    caller.send(handshake("/open"));
+    let mut peer = wire.accept();
+    peer.head();
+    peer.send(AGREED);
+    assert_eq!(caller.answer().status, 101);
+    caller.send("there");
+    assert_eq!(peer.exactly(5), b"there");
+    peer.send("and back");
+    assert_eq!(caller.exactly(8), b"and back");
 }
 
 #[test]
@@ -321,8 +364,8 @@ fn a_service_that_does_not_answer_a_handshake_is_late() {
 
 #[test]
 fn a_tunnel_does_not_hold_up_the_end_for_ever() {
-    let origin = SocketOrigin::start();
-    let mut setup = setup(&issuer(), origin.address(), "");
+    let (issuer, origin) = (issuer(), SocketOrigin::start());
+    let mut setup = setup(&issuer, origin.address(), "");
     setup.drain = "{ drain: 4s }".to_owned();
     let gateway = setup.start();
     let mut socket = Socket::open(gateway.address(), "/open", None).ok().unwrap();

@@ -74,6 +74,7 @@ impl Decoder for Plain {
 struct Talk {
     heads: Arc<Mutex<Vec<(Version, HeaderMap)>>>,
     given_up: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl NamedService for Talk {
@@ -233,13 +234,17 @@ impl GrpcOrigin {
         let address = socket.local_addr().unwrap();
         let talk = Talk::default();
         let served = talk.clone();
+        let connections = talk.connections.clone();
         runtime.spawn(async move {
             let mut server = Server::builder();
             if let Some(tls) = tls {
                 server = server.tls_config(tls).unwrap();
             }
             let incoming = tokio::net::TcpListener::from_std(socket).unwrap();
-            let incoming = TcpIncoming::from(incoming);
+            let incoming = TcpIncoming::from(incoming).map(move |accepted| {
+                connections.fetch_add(1, Ordering::Relaxed);
+                accepted
+            });
             let served = server.add_service(served).serve_with_incoming(incoming);
             served.await.unwrap();
         });
@@ -257,6 +262,10 @@ impl GrpcOrigin {
     /// Of all calls that came.
     pub fn heads(&self) -> Vec<(Version, HeaderMap)> {
         self.talk.heads.lock().unwrap().clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.talk.connections.load(Ordering::Relaxed)
     }
 
     /// Calls whose caller was gone before they were over.
