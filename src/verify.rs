@@ -157,20 +157,6 @@ impl Verifier {
         self.verdict(issuer, judged, wanted)
     }
 
-    fn verdict(&self, issuer: Option<IssuerId>, judged: Judged, wanted: Wanted<'_>) -> Verdict {
-        let (source, outcome) = judged;
-        let (outcome, standing) = match outcome {
-            Ok(proved) => (self.usable(&proved, wanted), Some(Standing::new(proved))),
-            Err(fault) => (Err(fault), None),
-        };
-        Verdict {
-            issuer,
-            source,
-            outcome,
-            standing,
-        }
-    }
-
     /// The last look at every proof, however it was had: a kept one is no proof of who shows the token now.
     fn usable(&self, proved: &Proved, wanted: Wanted<'_>) -> Result<Principal, Fault> {
         if !proved.may_be_used_by(wanted.certificate) {

@@ -36,6 +36,10 @@ pub(super) struct Template {
 /// Requests at once over one HTTP/2 connection; a peer that allows fewer is heard. More of them open another one.
 const STREAMS: usize = 100;
 
+/// What we hold of an answer whose caller does not read. Pingora's 8 MiB a stream would let a caller fill our memory;
+/// and a connection that has less than all its streams would let one caller stop the answers of all others.
+const WINDOW: u32 = 128 * 1024;
+
 impl Template {
     pub(super) fn new(plan: &UpstreamPlan) -> Result<Arc<Self>, String> {
         let tls = plan.tls.as_ref();
@@ -68,6 +72,8 @@ impl Template {
             // Not 1.1 instead: a gRPC call would lose its trailers, and nobody would know why.
             options.set_http_version(2, 2);
             options.max_h2_streams = STREAMS;
+            options.h2_stream_window_size = Some(WINDOW);
+            options.h2_connection_window_size = Some(WINDOW * STREAMS as u32);
         }
         peer
     }

@@ -155,3 +155,113 @@ fn authorities(pem: &[u8]) -> Result<Arc<CaType>, String> {
     }
     Ok(found.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use pingora::upstreams::peer::Peer;
+    use rcgen::{CertificateParams, KeyPair, SerialNumber};
+
+    use super::*;
+    use crate::config::plan::OwnCertificate;
+    use crate::testkit::upstream;
+
+    /// A directory of the test's own.
+    struct Files(PathBuf);
+
+    impl Files {
+        fn new(name: &str) -> Self {
+            let name = format!("portcullis-trust-{}-{name}", std::process::id());
+            let directory = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&directory).expect("a directory");
+            Files(directory)
+        }
+
+        fn write(&self, (certificate, key): &(String, String)) {
+            std::fs::write(self.0.join("tls.crt"), certificate).expect("written");
+            std::fs::write(self.0.join("tls.key"), key).expect("written");
+        }
+
+        fn open(&self) -> Result<Arc<Trust>, String> {
+            let files = UpstreamTls {
+                server_name: "origin.test".to_owned(),
+                ca: Some(self.0.join("tls.crt")),
+                own: Some(OwnCertificate {
+                    certificate: self.0.join("tls.crt"),
+                    private_key: self.0.join("tls.key"),
+                }),
+            };
+            Trust::open(&upstream("a", &[]), &files)
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// All have one serial number, which is all that Pingora would tell them apart by.
+    fn pair() -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec!["gateway.test".to_owned()]).expect("a name");
+        params.serial_number = Some(SerialNumber::from(7));
+        let certificate = params.self_signed(&key).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn peer(trust: &Trust) -> HttpPeer {
+        let mut peer = HttpPeer::new(("127.0.0.1", 1), true, "origin.test".to_owned());
+        trust.apply(&mut peer);
+        peer
+    }
+
+    #[test]
+    fn another_certificate_has_other_connections() {
+        let files = Files::new("another");
+        files.write(&pair());
+        let trust = files.open().expect("usable");
+        let first = peer(&trust);
+        assert!(first.client_cert_key.is_some() && first.options.ca.is_some());
+        assert_eq!(trust.refresh(), None);
+        assert_eq!(peer(&trust).reuse_hash(), first.reuse_hash());
+        files.write(&pair());
+        assert_eq!(trust.refresh(), Some(Ok(())));
+        assert_ne!(peer(&trust).reuse_hash(), first.reuse_hash());
+        assert_eq!(trust.refresh(), None);
+    }
+
+    #[test]
+    fn what_cannot_be_used_leaves_what_was_there() {
+        let files = Files::new("broken");
+        let good = pair();
+        files.write(&good);
+        let trust = files.open().expect("usable");
+        let first = peer(&trust);
+        files.write(&(good.0.clone(), pair().1));
+        let why = trust.refresh().expect("a change").expect_err("no pair");
+        assert!(
+            why.starts_with("cannot use the key for peers (tls.private_key) /"),
+            "{why}"
+        );
+        assert!(!why.contains("PRIVATE"), "{why}");
+        assert_eq!(peer(&trust).reuse_hash(), first.reuse_hash());
+        // Said once.
+        assert_eq!(trust.refresh(), None);
+        files.write(&good);
+        assert_eq!(trust.refresh(), Some(Ok(())));
+        assert_eq!(peer(&trust).reuse_hash(), first.reuse_hash());
+        std::fs::remove_file(files.0.join("tls.crt")).expect("removed");
+        let why = trust.refresh().expect("a change").expect_err("no file");
+        assert!(why.contains("tls.crt"), "{why}");
+    }
+
+    #[test]
+    fn what_cannot_be_used_does_not_start() {
+        let files = Files::new("start");
+        files.write(&(String::new(), pair().1));
+        let why = files.open().err().unwrap_or_default();
+        assert!(why.contains("there is no certificate in it"), "{why}");
+    }
+}

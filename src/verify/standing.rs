@@ -3,19 +3,32 @@
 use std::sync::Arc;
 
 use super::cache::{Now, Proved};
-use super::{Refusal, Verifier};
+use super::{Judged, Refusal, Verdict, Verifier, Wanted};
+use crate::config::plan::IssuerId;
 
 /// A proof that something lives on.
 #[derive(Debug, Clone)]
 pub struct Standing(Arc<Proved>);
 
-impl Standing {
-    pub(super) fn new(proved: Arc<Proved>) -> Self {
-        Standing(proved)
-    }
-}
-
 impl Verifier {
+    pub(super) fn verdict(
+        &self,
+        issuer: Option<IssuerId>,
+        (source, outcome): Judged,
+        wanted: Wanted<'_>,
+    ) -> Verdict {
+        let (outcome, standing) = match outcome {
+            Ok(proved) => (self.usable(&proved, wanted), Some(Standing(proved))),
+            Err(fault) => (Err(fault), None),
+        };
+        Verdict {
+            issuer,
+            source,
+            outcome,
+            standing,
+        }
+    }
+
     /// Looks at the clock and the revocations. It asks nobody, so what only the issuer knows shows when it tells us.
     ///
     /// # Errors
