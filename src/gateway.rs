@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -170,7 +171,30 @@ impl ProxyHttp for Listener {
             error.as_up();
             return Err(error);
         }
+        life.grpc_ended(&head.headers);
         life.answered(&self.gateway, session, head.status)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end: bool,
+        life: &mut Box<Life>,
+    ) -> Result<Option<Duration>> {
+        life.answer_whole |= end;
+        Ok(None)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        life: &mut Box<Life>,
+    ) -> Result<()> {
+        life.answer_whole = true;
+        life.grpc_ended(trailers);
+        Ok(())
     }
 
     async fn response_filter(
@@ -266,6 +290,7 @@ impl Listener {
     ) -> Result<()> {
         if life.grpc {
             life.told = Some(rejection.answer().status);
+            life.grpc_status = Some(reject::grpc_status(rejection));
         }
         let plan = &self.gateway.plan;
         let route = life.route.map(|id| plan.route(id));

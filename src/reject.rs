@@ -7,6 +7,7 @@ mod grpc;
 mod raw;
 mod write;
 
+pub use grpc::grpc_status;
 pub use raw::raw;
 pub use write::{Circumstances, bare, body, problem, title, write};
 

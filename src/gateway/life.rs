@@ -56,6 +56,10 @@ pub struct Life {
     pub(super) grpc: bool,
     /// The status that the caller would have got if it did not.
     pub(super) told: Option<u16>,
+    /// How its call ended, by the service's word or ours.
+    pub(super) grpc_status: Option<u8>,
+    /// The peer's answer has come to its end.
+    pub(super) answer_whole: bool,
     pub(super) tunnel: Tunnel,
     /// For how long the peer may be silent once it has answered a handshake with something else.
     pub(super) silence: Duration,
@@ -109,6 +113,8 @@ impl Life {
             again: false,
             grpc: false,
             told: None,
+            grpc_status: None,
+            answer_whole: false,
             tunnel: Tunnel::default(),
             silence: Duration::ZERO,
             standing: None,
@@ -203,7 +209,8 @@ impl Life {
                 E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed,
             )
             | (ErrorSource::Downstream, E::H2Error | E::InvalidH2) => {
-                self.caller_gone = true;
+                // Who has the end of its answer may leave: a caller of gRPC need not say all it wanted to.
+                self.caller_gone = !self.answer_whole;
                 return None;
             }
             (ErrorSource::Downstream, _) => Rejection::MalformedRequest,
@@ -230,6 +237,20 @@ impl Life {
             (ErrorSource::Internal | ErrorSource::Unset, _) => Rejection::Internal,
         };
         Some(self.rejected(rejection))
+    }
+
+    /// The service says how the call has ended, in its trailers or in a head that is all there is.
+    pub(super) fn grpc_ended(&mut self, fields: &http::HeaderMap) {
+        if !self.grpc {
+            return;
+        }
+        let said = fields
+            .get("grpc-status")
+            .and_then(|code| code.to_str().ok());
+        if let Some(code) = said.and_then(|code| code.parse().ok()) {
+            self.answer_whole = true;
+            self.grpc_status = Some(code);
+        }
     }
 
     /// Which pool was tried, if one was.

@@ -72,6 +72,7 @@ pub(super) fn finish(life: &mut Life, listener: &Listener, session: &Session) {
         bytes_out: session.body_bytes_sent() as u64,
         duration: took,
         upstream_duration: answered.filter(|wait| *wait > Duration::ZERO),
+        grpc_status: life.grpc_status,
     });
 }
 

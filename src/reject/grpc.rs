@@ -11,7 +11,7 @@ use crate::request::X_REQUEST_ID_NAME;
 
 /// Codes of gRPC that we use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Code {
+enum Code {
     Unknown = 2,
     DeadlineExceeded = 4,
     PermissionDenied = 7,
@@ -25,7 +25,7 @@ pub(super) enum Code {
 /// What a status would have meant. gRPC's own table for answers of proxies (`http-grpc-status-mapping`), and Envoy's,
 /// except where gRPC has a better word: too much is RESOURCE_EXHAUSTED, too late DEADLINE_EXCEEDED, another method
 /// UNIMPLEMENTED, and a failure of our own INTERNAL.
-pub(super) fn code(status: u16) -> Code {
+fn code(status: u16) -> Code {
     match status {
         400 | 500 => Code::Internal,
         401 => Code::Unauthenticated,
@@ -36,6 +36,11 @@ pub(super) fn code(status: u16) -> Code {
         429 | 502 | 503 => Code::Unavailable,
         _ => Code::Unknown,
     }
+}
+
+/// What a caller of gRPC is told.
+pub fn grpc_status(rejection: Rejection) -> u8 {
+    code(rejection.answer().status) as u8
 }
 
 /// The whole answer.
@@ -49,7 +54,7 @@ pub(super) fn head(
     let answer = rejection.answer();
     let mut head = ResponseHeader::build_no_case(200, Some(6))?;
     head.insert_header(header::CONTENT_TYPE, GRPC)?;
-    head.insert_header(STATUS, code(answer.status) as u16)?;
+    head.insert_header(STATUS, u16::from(grpc_status(rejection)))?;
     // Visible ASCII without `%`, which a test makes sure of: nothing is to be escaped.
     head.insert_header(MESSAGE, answer.detail)?;
     head.insert_header(X_REQUEST_ID_NAME, circumstances.request_id)?;

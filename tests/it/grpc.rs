@@ -3,6 +3,7 @@
 use http::{Method, Request, Version};
 use portcullis::demo::issuer::{Issuer, IssuerOptions};
 use rustls::version::TLS13;
+use serde_json::json;
 use tonic::Code;
 
 use crate::support::{
@@ -103,6 +104,7 @@ fn calls_of_each_kind_pass() {
     }
     let log = world.gateway.access_log(3);
     assert!(log.iter().all(|line| line["status"] == 200), "{log:?}");
+    assert!(log.iter().all(|line| line["grpc_status"] == 0), "{log:?}");
 }
 
 #[test]
@@ -116,6 +118,16 @@ fn what_a_service_says_at_the_end_is_kept() {
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!(status.message(), "not like this");
         assert_eq!(status.metadata().get("x-of").unwrap(), "trailers");
+    }
+    // The caller of the second has not said its end: it need not, once it has the service's.
+    drop(broken);
+    for line in world.gateway.access_log(2) {
+        assert_eq!(
+            (&line["status"], &line["reason"]),
+            (&json!(200), &json!(null)),
+            "{line}"
+        );
+        assert_eq!(line["grpc_status"], 9, "{line}");
     }
 }
 
@@ -148,6 +160,7 @@ fn a_refusal_is_a_status() {
         let line = &world.gateway.access_log(lines + 1)[lines];
         assert_eq!(line["status"], status, "{line}");
         assert_eq!(line["reason"], reason, "{line}");
+        assert_eq!(line["grpc_status"], code as u8, "{line}");
     }
     let refused = anybody.unary("/demo.Talk/Echo", "").unwrap_err();
     let challenge = refused.metadata().get("www-authenticate").unwrap();

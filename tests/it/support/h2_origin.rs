@@ -25,7 +25,7 @@ pub enum First {
     Answer,
     /// Says that it has not begun with it.
     Refuse,
-    /// Leaves, and says that it has not seen it.
+    /// Answers, and says that it leaves.
     Leave,
 }
 
@@ -87,12 +87,12 @@ async fn serve(
 ) {
     while let Some(Ok((request, mut respond))) = connection.accept().await {
         match std::mem::replace(&mut first, First::Answer) {
-            First::Answer => drop(tokio::spawn(hello(request, respond, asked.clone()))),
             First::Refuse => respond.send_reset(Reason::REFUSED_STREAM),
-            First::Leave => {
-                // An abrupt goodbye names the last stream that was begun with; a polite one is the library's own.
-                respond.send_reset(Reason::REFUSED_STREAM);
-                connection.graceful_shutdown();
+            first => {
+                tokio::spawn(hello(request, respond, asked.clone()));
+                if first == First::Leave {
+                    connection.graceful_shutdown();
+                }
             }
         }
     }
