@@ -9,7 +9,7 @@ mod write;
 
 pub use grpc::grpc_status;
 pub use raw::raw;
-pub use write::{Circumstances, bare, body, problem, title, write};
+pub use write::{Circumstances, bare, body, keep_alive_if_possible, problem, title, write};
 
 use crate::authorize::Denial;
 use crate::credential::CredentialFault;

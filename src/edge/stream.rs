@@ -4,7 +4,6 @@ mod answer;
 mod body;
 mod delegate;
 mod http2;
-mod rules;
 mod watch;
 
 use std::io;
@@ -22,10 +21,10 @@ use tokio::time::{Instant, Sleep};
 
 use self::body::Body;
 use self::http2::Http2;
-pub(super) use self::rules::Rules;
 use self::watch::Watch;
 pub use self::watch::{Over, Overseer};
 use super::Peer;
+use super::bounds::Rules;
 use super::head::{Head, Odd};
 use crate::reject::Rejection;
 

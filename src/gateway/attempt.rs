@@ -21,10 +21,10 @@ use crate::upstream::{Failure, Peer, Pool, Upstreams};
 impl Life {
     pub(super) fn choose_peer(
         &mut self,
-        listener: &Listener,
+        listener: &Listener<'_>,
         session: &mut Session,
     ) -> Result<Box<HttpPeer>, Rejection> {
-        let gateway = &*listener.gateway;
+        let gateway = listener.gateway;
         let now = gateway.clock.monotonic();
         let (route, permit, target) = self.permitted(&gateway.plan)?;
         let id = self.pool.ok_or(Rejection::NoPermit)?;
@@ -82,8 +82,8 @@ impl Life {
         };
         pool.failed(peer, gateway.clock.monotonic());
         let again = pool.may_connect_again(&self.tried);
-        if again {
-            gateway.metrics.carried(pool.id, Carried::ConnectFailed);
+        if again && let Some(id) = self.pool {
+            gateway.metrics.carried(id, Carried::ConnectFailed);
         }
         again
     }
@@ -148,12 +148,12 @@ impl Life {
         if is_unbegun(error) && self.answered_at.is_none() {
             let whole = !session.as_ref().retry_buffer_truncated();
             let again = match self.at(gateway) {
-                Some((pool, _)) if whole && pool.may_repeat(&self.tried) => {
-                    gateway.metrics.carried(pool.id, Carried::Failed);
-                    true
-                }
-                _ => false,
+                Some((pool, _)) => whole && pool.may_repeat(&self.tried),
+                None => false,
             };
+            if again && let Some(id) = self.pool {
+                gateway.metrics.carried(id, Carried::Failed);
+            }
             error.set_retry(again);
             return;
         }
@@ -205,7 +205,9 @@ impl Life {
             Failure::Timeout => Carried::Timeout,
             Failure::Reset => Carried::Failed,
         };
-        gateway.metrics.carried(pool.id, carried);
+        if let Some(id) = self.pool {
+            gateway.metrics.carried(id, carried);
+        }
         if let Some(chosen) = &self.chosen {
             self.tried.failed(chosen.peer());
         }
@@ -275,7 +277,7 @@ fn repeatable(session: &Session) -> bool {
 /// What a pool that hashes goes by.
 fn hash_key(
     on: &HashOn,
-    listener: &Listener,
+    listener: &Listener<'_>,
     session: &Session,
     target: &Target,
     permit: &Permit,

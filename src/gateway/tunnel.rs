@@ -8,7 +8,7 @@ use pingora::Error;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use super::{Gateway, Life, Listener};
+use super::{Gateway, Life};
 use crate::edge::{self, Over};
 use crate::forward;
 use crate::reject::Rejection;
@@ -81,11 +81,11 @@ impl Life {
     /// The peer speaks HTTP/1.1 where HTTP/2 was wanted: with TLS and without ALPN nobody has said so before.
     pub(super) async fn agree_on_version(
         &mut self,
-        listener: &Listener,
+        gateway: &Gateway,
         session: &mut Session,
         head: &mut RequestHeader,
     ) -> pingora::Result<()> {
-        let plan = &listener.gateway.plan;
+        let plan = &gateway.plan;
         let http2 = head.version == Version::HTTP_2;
         let wanted = self.pool.is_some_and(|id| plan.upstream(id).http2);
         if wanted && !http2 {
@@ -115,7 +115,7 @@ impl Life {
     /// It agrees to something that is no WebSocket, or that nobody asked for.
     pub(super) fn agreed(
         &mut self,
-        listener: &Listener,
+        gateway: &Gateway,
         session: &mut Session,
         answer: &ResponseHeader,
     ) -> Result<(), Rejection> {
@@ -128,7 +128,7 @@ impl Life {
         }
         self.tunnel = Tunnel::Open;
         session.set_read_timeout(None);
-        self.oversee(listener, session);
+        self.oversee(gateway, session);
         Ok(())
     }
 
@@ -144,18 +144,18 @@ impl Life {
 
     /// Ends the tunnel when its token's time is over, when the token is revoked, when nobody says anything for long,
     /// and when the process is about to end.
-    fn oversee(&self, listener: &Listener, session: &Session) {
-        let gateway = listener.gateway.clone();
+    fn oversee(&self, gateway: &Gateway, session: &Session) {
         let standing = self.standing.clone();
+        let proof = standing.map(|standing| gateway.verifier.follow(standing));
+        // What it needs, and not the generation: that one may be the last tunnel's for hours.
+        let (drain, clock) = (gateway.drain.clone(), gateway.clock.clone());
+        let draining = gateway.plan.server.drain;
         let silence = self
             .pool
             .map(|id| gateway.plan.upstream(id).timeouts.stream);
         let closed = OnceLock::new();
         let overseer = move |idle| {
-            let ended = standing
-                .as_ref()
-                .and_then(|standing| gateway.verifier.stands(standing).err());
-            if let Some(refusal) = ended {
+            if let Some(Err(refusal)) = proof.as_ref().map(|holds| holds()) {
                 return Some(match refusal {
                     Refusal::Expired => Over::Expired,
                     _ => Over::Revoked,
@@ -164,10 +164,9 @@ impl Life {
             if silence.is_some_and(|silence| idle >= silence) {
                 return Some(Over::Silent);
             }
-            if gateway.drain.closed() {
-                let now = gateway.clock.monotonic();
-                let drain = gateway.plan.server.drain;
-                let patience = drain.saturating_sub(GOODBYE).max(drain / 2);
+            if drain.closed() {
+                let now = clock.monotonic();
+                let patience = draining.saturating_sub(GOODBYE).max(draining / 2);
                 let since = *closed.get_or_init(|| now);
                 return (now.saturating_sub(since) >= patience).then_some(Over::Stopping);
             }

@@ -16,8 +16,8 @@ use crate::config::plan::{UpstreamPlan, UpstreamTimeouts};
 pub struct Peer {
     address: String,
     weight: u32,
-    in_flight: AtomicU32,
-    pub(super) standing: Standing,
+    in_flight: Arc<AtomicU32>,
+    pub(super) standing: Arc<Standing>,
     template: ArcSwapOption<HttpPeer>,
     build: Arc<Template>,
 }
@@ -47,13 +47,22 @@ impl Template {
             sni: tls.map_or_else(String::new, |tls| tls.server_name.clone()),
             tls: tls.is_some(),
             http2: plan.http2,
-            group_key: trust::group_key(&plan.name, 0),
+            group_key: trust::group_key(plan),
             timeouts: plan.timeouts.clone(),
             trust: tls
                 .filter(|files| files.ca.is_some() || files.own.is_some())
                 .map(|files| Trust::open(plan, files))
                 .transpose()?,
         }))
+    }
+
+    /// Whether the files that the plan names still say the same.
+    pub(super) fn trusts_as(&self, other: &Template) -> bool {
+        let contents = |template: &Template| {
+            let trust = template.trust.as_ref();
+            trust.map(|trust| trust.contents())
+        };
+        contents(self) == contents(other)
     }
 
     fn peer(&self, address: SocketAddr) -> HttpPeer {
@@ -84,8 +93,8 @@ impl Peer {
         let peer = Peer {
             address: address.to_owned(),
             weight,
-            in_flight: AtomicU32::new(0),
-            standing: Standing::default(),
+            in_flight: Arc::default(),
+            standing: Arc::default(),
             template: ArcSwapOption::empty(),
             build,
         };
@@ -93,6 +102,22 @@ impl Peer {
             peer.resolved(known);
         }
         peer
+    }
+
+    /// The same peer as a plan before had it: how it stands, what it has to do, and where its name leads.
+    pub(super) fn known_as(self, old: &Peer, checked: bool) -> Self {
+        let address = old.template.load();
+        if let Some(address) = address.as_ref().and_then(|peer| peer._address.as_inet()) {
+            self.resolved(*address);
+        }
+        Peer {
+            in_flight: old.in_flight.clone(),
+            standing: match checked || old.standing.is_well() {
+                true => old.standing.clone(),
+                false => self.standing,
+            },
+            ..self
+        }
     }
 
     pub fn weight(&self) -> u32 {

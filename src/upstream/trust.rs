@@ -17,7 +17,7 @@ use crate::config::plan::{UpstreamPlan, UpstreamTls};
 
 /// What new connections to a pool's peers are made with.
 pub struct Trust {
-    pool: Arc<str>,
+    group_key: u64,
     files: UpstreamTls,
     current: ArcSwap<Terms>,
     /// What the files held when they were last looked at, or why they could not be read.
@@ -27,6 +27,7 @@ pub struct Trust {
 struct Terms {
     ca: Option<Arc<CaType>>,
     own: Option<Arc<CertKey>>,
+    contents: u64,
     group_key: u64,
 }
 
@@ -37,23 +38,34 @@ struct Contents {
 }
 
 /// Sets connections apart. Pingora's connection pool does not key on the CA, and of our own certificate it sees the
-/// serial number alone: without this, pools with one address and different trust would share connections, and those
-/// that an old certificate opened would be used on.
-pub(super) fn group_key(pool: &str, contents: u64) -> u64 {
+/// serial number alone: without this, pools with one address and different trust would share connections, as would one
+/// pool before and after its trust was changed.
+pub(super) fn group_key(plan: &UpstreamPlan) -> u64 {
+    let name = plan.tls.as_ref().map(|tls| &tls.server_name);
+    hash(&(&plan.name, name))
+}
+
+fn hash(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (pool, contents).hash(&mut hasher);
+    what.hash(&mut hasher);
     hasher.finish()
 }
 
 impl Trust {
     pub(super) fn open(plan: &UpstreamPlan, files: &UpstreamTls) -> Result<Arc<Self>, String> {
         let contents = Contents::read(files)?;
+        let group_key = group_key(plan);
         Ok(Arc::new(Trust {
-            current: ArcSwap::from_pointee(contents.terms(&plan.name, files)?),
+            current: ArcSwap::from_pointee(contents.terms(group_key, files)?),
             seen: Mutex::new(Ok(contents.hash())),
-            pool: plan.name.clone(),
+            group_key,
             files: files.clone(),
         }))
+    }
+
+    /// A hash of what is used of the files.
+    pub(super) fn contents(&self) -> u64 {
+        self.current.load().contents
     }
 
     /// Looks at the files again. `None`: nothing has changed since the last look. A file that is broken leaves what
@@ -71,7 +83,7 @@ impl Trust {
             }
             *seen = now;
         }
-        let terms = contents.and_then(|contents| contents.terms(&self.pool, &self.files));
+        let terms = contents.and_then(|contents| contents.terms(self.group_key, &self.files));
         Some(terms.map(|terms| self.current.store(Arc::new(terms))))
     }
 
@@ -99,12 +111,10 @@ impl Contents {
     }
 
     fn hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (&self.ca, &self.own).hash(&mut hasher);
-        hasher.finish()
+        hash(&(&self.ca, &self.own))
     }
 
-    fn terms(&self, pool: &str, files: &UpstreamTls) -> Result<Terms, String> {
+    fn terms(&self, group_key: u64, files: &UpstreamTls) -> Result<Terms, String> {
         let ca = match (&self.ca, &files.ca) {
             (Some(pem), Some(path)) => {
                 Some(authorities(pem).map_err(|why| explain(path, CA, &why))?)
@@ -126,7 +136,8 @@ impl Contents {
         Ok(Terms {
             ca,
             own,
-            group_key: group_key(pool, self.hash()),
+            contents: self.hash(),
+            group_key: hash(&(group_key, self.hash())),
         })
     }
 }

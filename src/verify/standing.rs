@@ -29,18 +29,23 @@ impl Verifier {
         }
     }
 
-    /// Looks at the clock and the revocations. It asks nobody, so what only the issuer knows shows when it tells us.
-    ///
-    /// # Errors
-    /// [`Refusal::Expired`] when the token's time is over, leeway included, or [`Refusal::Revoked`].
-    pub fn stands(&self, standing: &Standing) -> Result<(), Refusal> {
-        let Standing(proved) = standing;
-        if proved.times.are_over(Now::of(&self.clock)) {
-            return Err(Refusal::Expired);
-        }
-        match proved.is_clear(&self.revocations) {
-            true => Ok(()),
-            false => Err(Refusal::Revoked),
+    /// Follows a proof: what comes of it looks at the clock and the revocations each time. It asks nobody, so what only
+    /// the issuer knows shows when it tells us. The error is [`Refusal::Expired`] when the token's time is over, leeway
+    /// included, or [`Refusal::Revoked`].
+    pub fn follow(
+        &self,
+        standing: Standing,
+    ) -> impl Fn() -> Result<(), Refusal> + Send + Sync + use<> {
+        let (revocations, clock) = (self.revocations.clone(), self.clock.clone());
+        move || {
+            let Standing(proved) = &standing;
+            if proved.times.are_over(Now::of(&clock)) {
+                return Err(Refusal::Expired);
+            }
+            match proved.is_clear(&revocations) {
+                true => Ok(()),
+                false => Err(Refusal::Revoked),
+            }
         }
     }
 }

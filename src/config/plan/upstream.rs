@@ -9,7 +9,7 @@ use http::HeaderName;
 
 use super::UpstreamId;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamPlan {
     pub name: Arc<str>,
     /// Empty where `dns` is.
@@ -35,7 +35,7 @@ pub struct UpstreamPlan {
 }
 
 /// How peers are asked whether they are well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthPlan {
     pub path: String,
     pub interval: Duration,
@@ -47,7 +47,7 @@ pub struct HealthPlan {
 }
 
 /// When a peer is left out because requests to it fail.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutlierPlan {
     /// In a row, at least 1.
     pub failures: u32,
@@ -56,7 +56,7 @@ pub struct OutlierPlan {
 }
 
 /// What is tried again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPlan {
     /// The first included: 1 to 5.
     pub attempts: usize,
@@ -80,7 +80,7 @@ pub struct RetryOn {
 }
 
 /// When the breaker opens, and how it closes again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RatePlan {
     /// Results that are looked back on.
     pub window: usize,
@@ -91,7 +91,7 @@ pub struct RatePlan {
     pub half_open: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FallbackPlan {
     pub status: u16,
     pub body: Bytes,
@@ -117,14 +117,14 @@ pub enum HashOn {
     Header(HeaderName),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerPlan {
     /// `host:port` as written; a name is looked up again every ten seconds.
     pub address: String,
     pub weight: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
     pub connect: Duration,
     pub read: Duration,
@@ -134,7 +134,7 @@ pub struct UpstreamTimeouts {
     pub stream: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// Never empty: an empty name would switch Pingora's check off.
     pub server_name: String,
@@ -143,7 +143,7 @@ pub struct UpstreamTls {
     pub own: Option<OwnCertificate>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnCertificate {
     pub certificate: PathBuf,
     pub private_key: PathBuf,
