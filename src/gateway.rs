@@ -169,6 +169,9 @@ impl ProxyHttp for Listener {
     ) -> Result<()> {
         let route = life.route.map(|id| self.gateway.plan.route(id));
         forward::without_chunks(head, session.req_header().version);
+        if let Some(nonce) = &life.nonce {
+            forward::nonce(head, nonce)?;
+        }
         forward::response(head, route.map(|r| &r.response_headers), &life.request_id)
     }
 
@@ -251,6 +254,8 @@ impl Listener {
         let circumstances = reject::Circumstances {
             route,
             fallback,
+            scheme: life.scheme,
+            nonce: life.nonce.as_ref(),
             request_id: life.request_id.as_str(),
             allow: life.allow.as_ref(),
             retry_after: life.retry_after,

@@ -8,6 +8,7 @@ mod binding;
 mod cache;
 mod claims;
 mod crypto;
+mod dpop;
 pub mod fault;
 mod fetch;
 mod grants;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crypto::install as install_crypto;
+pub use dpop::{ProofFlaw, Seen, Shown};
 pub use fault::{Fault, Refusal, Unjudged};
 pub use inbox::{Flaw, Unheard};
 pub use jwk::HeldKey;
@@ -41,14 +43,18 @@ pub use operate::HeldNotBefore;
 pub use principal::Principal;
 pub use verdict::{Source, Verdict, Wanted};
 
+use http::HeaderValue;
+
 use crate::clock::Clock;
 use crate::config::plan::{IssuerId, IssuerPlan, Plan, Proof};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
+use self::binding::Binding;
 use self::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
 use self::claims::Claims;
 use self::crypto::VerifyingKey;
+use self::dpop::Dpop;
 use self::fetch::KeySource;
 use self::grants::{Forwarded, Granted};
 use self::inbox::Inbox;
@@ -63,6 +69,7 @@ pub struct Verifier {
     issuers: Vec<Trusted>,
     /// Proofs by signature.
     proofs: Proofs,
+    dpop: Dpop,
     revocations: Arc<Revocations>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -133,6 +140,7 @@ impl Verifier {
         Ok(Verifier {
             issuers,
             proofs: Proofs::new(cache.max_bytes, cache.max_age, evictions),
+            dpop: Dpop::new(clock.clone())?,
             revocations,
             clock,
             metrics,
@@ -144,10 +152,12 @@ impl Verifier {
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
         let hash = TokenHash::of(token.expose());
         if let Some(proved) = self.kept(&hash, wanted) {
+            let (outcome, nonce) = self.usable(&hash, &proved, wanted);
             return Verdict {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
-                outcome: self.usable(&proved, wanted),
+                outcome,
+                nonce,
             };
         }
         let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
@@ -155,21 +165,42 @@ impl Verifier {
             Err(Refusal::Opaque) => self.opaque(hash, token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
+        let (outcome, nonce) = match outcome {
+            Ok(proved) => self.usable(&hash, &proved, wanted),
+            Err(fault) => (Err(fault), None),
+        };
         Verdict {
             issuer,
             source,
-            outcome: outcome.and_then(|proved| self.usable(&proved, wanted)),
+            outcome,
+            nonce,
         }
     }
 
     /// The last look at every proof, however it was had: a kept one is no proof of who shows the token now.
-    fn usable(&self, proved: &Proved, wanted: Wanted<'_>) -> Result<Principal, Fault> {
+    fn usable(
+        &self,
+        hash: &TokenHash,
+        proved: &Proved,
+        wanted: Wanted<'_>,
+    ) -> (Result<Principal, Fault>, Option<HeaderValue>) {
+        let refused = |refusal: Refusal| (Err(refusal.into()), None);
         if !proved.may_be_used_by(wanted.certificate) {
-            return Err(Refusal::SenderConstrained.into());
+            return refused(Refusal::SenderConstrained);
         }
-        match proved.is_clear(&self.revocations) {
-            true => Ok(proved.principal.clone()),
-            false => Err(Refusal::Revoked.into()),
+        if !proved.is_clear(&self.revocations) {
+            return refused(Refusal::Revoked);
+        }
+        let principal = || proved.principal.clone();
+        match (proved.holder(), wanted.shown) {
+            (None, None) => (Ok(principal()), None),
+            // RFC 9449 section 7.2: or a thief need only change the scheme.
+            (Some(_), None) => refused(Refusal::SenderConstrained),
+            (None, Some(_)) => refused(Refusal::Unbound),
+            (Some(holder), Some(shown)) => {
+                let checked = self.dpop.check(shown, hash, holder);
+                (checked.outcome.map(|()| principal()), checked.nonce)
+            }
         }
     }
 
@@ -262,7 +293,7 @@ impl Verifier {
         if self.revocations.revoked(&facts) {
             return (Source::Local, Err(Refusal::Revoked.into()));
         }
-        let bound_to = match claims.binding() {
+        let bound_to = match claims.binding(issuer.plan.dpop) {
             Ok(bound_to) => bound_to,
             Err(refusal) => return (Source::Local, Err(refusal.into())),
         };
@@ -340,9 +371,11 @@ impl Verifier {
         let expires = claims.expires().unwrap_or_default();
         let now = Now::of(&self.clock);
         let times = Times::new(claims.begins(), expires, issuer.plan.leeway, now);
+        let dpop = issuer.plan.dpop;
+        let bound_to = Binding::demanded(claims.binding(dpop)?, dpop)?;
         let principal = issuer.granted.principal(claims);
         let proved = Proved::new(principal, Some(signed_by), Named::of(claims), times);
-        Ok(proved.bound_to(claims.binding()?))
+        Ok(proved.bound_to(bound_to))
     }
 
     /// A token that says nothing goes to the route's one issuer that is asked about such.

@@ -3,6 +3,7 @@
 //! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
 //! not be empty is not.
 
+mod dpop;
 mod forms;
 mod rewrite;
 mod upstream;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+pub use dpop::{Dpop, PublicUrl, Schemes};
 pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
@@ -71,6 +73,8 @@ pub struct ListenerPlan {
     pub proxy_protocol: Arc<[IpNet]>,
     /// Whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// `None`: what the request says.
+    pub public_url: Option<PublicUrl>,
 }
 
 #[derive(Debug, Clone)]
@@ -140,6 +144,7 @@ pub struct IssuerPlan {
     pub not_before: Option<NotBeforePlan>,
     /// Clients whose back-channel logout is heard; empty is off.
     pub logout_clients: Vec<String>,
+    pub dpop: Dpop,
     /// `None`: this issuer is never asked about a token.
     pub introspection: Option<IntrospectionPlan>,
 }
@@ -316,6 +321,8 @@ pub struct Policy {
     pub any_realm_role: Vec<String>,
     pub client_roles: BTreeMap<String, Vec<String>>,
     pub proof: Proof,
+    /// Follows from the issuers.
+    pub schemes: Schemes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

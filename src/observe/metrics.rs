@@ -42,6 +42,7 @@ pub struct Metrics {
     lost_log_lines: IntCounter,
     token_cache_entries: IntGauge,
     token_cache_bytes: IntGauge,
+    dpop_proofs: IntGauge,
     token_cache_evictions: IntCounter,
     revocations_held: IntGaugeVec,
 }
@@ -196,6 +197,11 @@ impl Metrics {
             "Memory that kept proofs use, estimated.",
         )?;
         registry.register(Box::new(token_cache_bytes.clone()))?;
+        let dpop_proofs = IntGauge::new(
+            "portcullis_dpop_proofs",
+            "DPoP proofs that are remembered, so that none comes twice.",
+        )?;
+        registry.register(Box::new(dpop_proofs.clone()))?;
         let token_cache_evictions = IntCounter::new(
             "portcullis_token_cache_evictions_total",
             "Proofs that were dropped because the cache was full.",
@@ -386,6 +392,7 @@ impl Metrics {
             lost_log_lines,
             token_cache_entries,
             token_cache_bytes,
+            dpop_proofs,
             token_cache_evictions,
             revocations_held,
             registry,
@@ -459,6 +466,11 @@ impl Metrics {
         let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
         self.token_cache_entries.set(gauge(entries as u64));
         self.token_cache_bytes.set(gauge(bytes));
+    }
+
+    pub fn dpop_proofs(&self, remembered: usize) {
+        self.dpop_proofs
+            .set(i64::try_from(remembered).unwrap_or(i64::MAX));
     }
 
     pub fn token_cache_evictions(&self) -> IntCounter {

@@ -279,7 +279,7 @@ fn algorithms(
 
 /// RFC 7518 section 6 and RFC 8037 section 2, as far as we verify them.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Rsa,
     P256,
     P384,
@@ -287,7 +287,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(kty: &str, key: &Object<'_>) -> Result<Self, Skip> {
+    pub(super) fn of(kty: &str, key: &Object<'_>) -> Result<Self, Skip> {
         match kty {
             "RSA" => Ok(Kind::Rsa),
             "EC" => match required(key, "crv")? {
@@ -303,7 +303,7 @@ impl Kind {
         }
     }
 
-    fn algorithms(self) -> &'static [Algorithm] {
+    pub(super) fn algorithms(self) -> &'static [Algorithm] {
         match self {
             Kind::Rsa => &RSA,
             Kind::P256 => &[Algorithm::ES256],
@@ -312,7 +312,7 @@ impl Kind {
         }
     }
 
-    fn material(self, key: &Object<'_>) -> Result<DecodingKey, Skip> {
+    pub(super) fn material(self, key: &Object<'_>) -> Result<DecodingKey, Skip> {
         match self {
             Kind::Rsa => rsa(key),
             Kind::P256 => curve(key, 32),
