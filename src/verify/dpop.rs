@@ -4,6 +4,8 @@
 //! The token comes first. Only it says whose the key must be, so nobody without a good token makes us check a proof's
 //! signature, or remember anything. Whatever the token cache says, a proof is judged anew for each request.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod key;
 mod nonces;
 mod proof;

@@ -18,6 +18,7 @@ mod cli;
 mod demo;
 mod deploy;
 mod docs;
+mod dpop;
 mod hostile;
 mod layout;
 mod opening;
