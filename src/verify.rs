@@ -22,6 +22,7 @@ mod not_before;
 mod operate;
 pub mod principal;
 pub mod revoked;
+mod usable;
 mod weak;
 mod verdict;
 
@@ -42,8 +43,6 @@ pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
 pub use verdict::{Source, Verdict, Wanted};
-
-use http::HeaderValue;
 
 use crate::clock::Clock;
 use crate::config::plan::{IssuerId, IssuerPlan, Plan, Proof};
@@ -174,33 +173,6 @@ impl Verifier {
             source,
             outcome,
             nonce,
-        }
-    }
-
-    /// The last look at every proof, however it was had: a kept one is no proof of who shows the token now.
-    fn usable(
-        &self,
-        hash: &TokenHash,
-        proved: &Proved,
-        wanted: Wanted<'_>,
-    ) -> (Result<Principal, Fault>, Option<HeaderValue>) {
-        let refused = |refusal: Refusal| (Err(refusal.into()), None);
-        if !proved.may_be_used_by(wanted.certificate) {
-            return refused(Refusal::SenderConstrained);
-        }
-        if !proved.is_clear(&self.revocations) {
-            return refused(Refusal::Revoked);
-        }
-        let principal = || proved.principal.clone();
-        match (proved.holder(), wanted.shown) {
-            (None, None) => (Ok(principal()), None),
-            // RFC 9449 section 7.2: or a thief need only change the scheme.
-            (Some(_), None) => refused(Refusal::SenderConstrained),
-            (None, Some(_)) => refused(Refusal::Unbound),
-            (Some(holder), Some(shown)) => {
-                let checked = self.dpop.check(shown, hash, holder);
-                (checked.outcome.map(|()| principal()), checked.nonce)
-            }
         }
     }
 
