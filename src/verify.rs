@@ -8,6 +8,7 @@ mod binding;
 mod cache;
 mod claims;
 mod crypto;
+mod digest;
 mod dpop;
 pub mod fault;
 mod fetch;
@@ -50,15 +51,16 @@ use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
 use self::binding::Binding;
-use self::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
+use self::cache::{Named, Now, Proofs, Proved, Times};
 use self::claims::Claims;
 use self::crypto::VerifyingKey;
+use self::digest::{Fingerprint, Fingerprints, TokenHash};
 use self::dpop::Dpop;
 use self::fetch::KeySource;
 use self::grants::{Forwarded, Granted};
 use self::inbox::Inbox;
 use self::introspect::{Introspector, Question};
-use self::jws::Compact;
+use self::jws::{Compact, Headers};
 use self::keys::KeyStore;
 use self::not_before::Watch;
 use self::revoked::{Facts, Revocations};
@@ -67,7 +69,10 @@ use self::revoked::{Facts, Revocations};
 pub struct Verifier {
     issuers: Vec<Trusted>,
     /// Proofs by signature.
-    proofs: Proofs,
+    proofs: Proofs<Fingerprint>,
+    fingerprints: Fingerprints,
+    /// Headers of tokens that were proved.
+    headers: Headers,
     dpop: Dpop,
     revocations: Arc<Revocations>,
     clock: Clock,
@@ -139,6 +144,8 @@ impl Verifier {
         Ok(Verifier {
             issuers,
             proofs: Proofs::new(cache.max_bytes, cache.max_age, evictions),
+            fingerprints: Fingerprints::new()?,
+            headers: Headers::default(),
             dpop: Dpop::new(clock.clone())?,
             revocations,
             clock,
@@ -149,9 +156,9 @@ impl Verifier {
     /// Proves a token. Waits for the network only when its `kid` is unknown or its issuer must be asked (contract,
     /// "Proof").
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
-        let hash = TokenHash::of(token.expose());
-        if let Some(proved) = self.kept(&hash, wanted) {
-            let (outcome, nonce) = self.usable(&hash, &proved, wanted);
+        let print = self.fingerprints.of(token.expose());
+        if let Some(proved) = self.kept(print, token, wanted) {
+            let (outcome, nonce) = self.usable(token, &proved, wanted);
             return Verdict {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
@@ -159,13 +166,14 @@ impl Verifier {
                 nonce,
             };
         }
-        let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
-            Ok(compact) => self.signed(hash, token, compact, wanted).await,
-            Err(Refusal::Opaque) => self.opaque(hash, token, wanted).await,
+        let (issuer, (source, outcome)) = match Compact::read_knowing(token.expose(), &self.headers)
+        {
+            Ok(compact) => self.signed((print, token), compact, wanted).await,
+            Err(Refusal::Opaque) => self.opaque(token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
         let (outcome, nonce) = match outcome {
-            Ok(proved) => self.usable(&hash, &proved, wanted),
+            Ok(proved) => self.usable(token, &proved, wanted),
             Err(fault) => (Err(fault), None),
         };
         Verdict {
@@ -177,14 +185,20 @@ impl Verifier {
     }
 
     /// A proof of this very token that was had before and still holds.
-    fn kept(&self, hash: &TokenHash, wanted: Wanted<'_>) -> Option<Arc<Proved>> {
+    fn kept(
+        &self,
+        print: Option<Fingerprint>,
+        token: BearerToken<'_>,
+        wanted: Wanted<'_>,
+    ) -> Option<Arc<Proved>> {
         let max_age = match wanted.proof {
             Proof::Introspect => return None,
             Proof::Fresh(age) => Some(age),
             Proof::Local => {
                 let now = Now::of(&self.clock);
                 let keys = |proved: &Proved| &*self.issuers[proved.principal.grants.issuer.0].keys;
-                let kept = self.proofs.get(hash, self.proofs.max_age(), now, keys);
+                let max_age = self.proofs.max_age();
+                let kept = print.and_then(|print| self.proofs.get(&print, max_age, now, keys));
                 if kept.is_some() {
                     return kept;
                 }
@@ -192,18 +206,20 @@ impl Verifier {
             }
         };
         let issuers = self.issuers.iter().filter(|issuer| wanted.takes(issuer.id));
-        issuers
+        let mut askers = issuers
             .filter_map(|issuer| Some((issuer, issuer.introspector.as_ref()?)))
-            .find_map(|(issuer, asker)| {
-                asker.kept(hash, max_age.unwrap_or(asker.ttl()), &issuer.keys)
-            })
+            .peekable();
+        askers.peek()?;
+        let hash = TokenHash::of(token.expose());
+        askers.find_map(|(issuer, asker)| {
+            asker.kept(&hash, max_age.unwrap_or(asker.ttl()), &issuer.keys)
+        })
     }
 
     /// A token that says of itself whose it is.
     async fn signed(
         &self,
-        hash: TokenHash,
-        raw: BearerToken<'_>,
+        raw: (Option<Fingerprint>, BearerToken<'_>),
         token: Compact<'_>,
         wanted: Wanted<'_>,
     ) -> (Option<IssuerId>, Judged) {
@@ -211,7 +227,7 @@ impl Verifier {
         let claimed = payload.as_deref().map_err(|refusal| *refusal);
         match claimed.and_then(|payload| self.claimed(payload)) {
             Ok((issuer, claims)) => {
-                let judged = self.judge(issuer, (hash, raw), token, &claims, wanted);
+                let judged = self.judge(issuer, raw, token, &claims, wanted);
                 (Some(issuer.id), judged.await)
             }
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
@@ -229,7 +245,7 @@ impl Verifier {
     async fn judge(
         &self,
         issuer: &Trusted,
-        (hash, raw): (TokenHash, BearerToken<'_>),
+        (print, raw): (Option<Fingerprint>, BearerToken<'_>),
         token: Compact<'_>,
         claims: &Claims<'_>,
         wanted: Wanted<'_>,
@@ -241,7 +257,10 @@ impl Verifier {
                     Ok(proved) => Arc::new(proved),
                     Err(refusal) => return (Source::Local, Err(refusal.into())),
                 };
-                self.proofs.put(hash, proved.clone());
+                self.headers.remember(&token);
+                if let Some(print) = print {
+                    self.proofs.put(print, proved.clone());
+                }
                 return (Source::Local, Ok(proved));
             }
             Ok(Local::Ask(signed_by)) => signed_by,
@@ -270,7 +289,7 @@ impl Verifier {
             Err(refusal) => return (Source::Local, Err(refusal.into())),
         };
         let question = Question {
-            hash,
+            hash: TokenHash::of(raw.expose()),
             token: raw.expose().into(),
             bound_to,
             marked: token.header.marks_access_token(),
@@ -353,7 +372,6 @@ impl Verifier {
     /// A token that says nothing goes to the route's one issuer that is asked about such.
     async fn opaque(
         &self,
-        hash: TokenHash,
         token: BearerToken<'_>,
         wanted: Wanted<'_>,
     ) -> (Option<IssuerId>, Judged) {
@@ -366,7 +384,7 @@ impl Verifier {
             return (None, (Source::Local, Err(Refusal::Opaque.into())));
         };
         let question = Question {
-            hash,
+            hash: TokenHash::of(token.expose()),
             token: token.expose().into(),
             bound_to: None,
             marked: false,

@@ -21,7 +21,7 @@ use self::proof::Proof;
 use self::replays::{Replayed, Replays};
 pub use self::uri::Seen;
 use super::binding::Thumbprint;
-use super::cache::TokenHash;
+use super::digest::TokenHash;
 use super::fault::{Fault, Unjudged};
 use super::jws;
 use crate::clock::Clock;

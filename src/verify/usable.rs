@@ -2,15 +2,17 @@
 
 use http::HeaderValue;
 
-use super::cache::{Proved, TokenHash};
+use super::cache::Proved;
+use super::digest::TokenHash;
 use super::fault::{Fault, Refusal};
 use super::{Principal, Verifier, Wanted};
+use crate::credential::BearerToken;
 
 impl Verifier {
     /// Somebody, if whoever shows the token is the one that it was issued to, and nobody has revoked it.
     pub(super) fn usable(
         &self,
-        hash: &TokenHash,
+        token: BearerToken<'_>,
         proved: &Proved,
         wanted: Wanted<'_>,
     ) -> (Result<Principal, Fault>, Option<HeaderValue>) {
@@ -28,7 +30,8 @@ impl Verifier {
             (Some(_), None) => refused(Refusal::SenderConstrained),
             (None, Some(_)) => refused(Refusal::Unbound),
             (Some(holder), Some(shown)) => {
-                let checked = self.dpop.check(shown, hash, holder);
+                let token = TokenHash::of(token.expose());
+                let checked = self.dpop.check(shown, &token, holder);
                 (checked.outcome.map(|()| principal()), checked.nonce)
             }
         }

@@ -171,7 +171,7 @@ impl Rig {
         for name in ["kty", "crv", "x"] {
             assert_eq!(header["jwk"][name], self.jwk[name], "{header}");
         }
-        assert!(header["jwk"].get("d").is_none(), "{header}");
+        assert!(header["jwk"]["d"].is_null(), "{header}");
         assert_eq!(said["htm"], "GET");
         assert_eq!(said["ath"], b64(self.token.as_bytes()));
         assert!(said["jti"].as_str().is_some_and(|jti| !jti.is_empty()));
