@@ -46,7 +46,7 @@ impl Default for Replays {
 }
 
 impl Replays {
-    fn holding(most: usize) -> Self {
+    pub(super) fn holding(most: usize) -> Self {
         Replays {
             shards: Default::default(),
             most: most / SHARDS,

@@ -457,6 +457,17 @@ fn a_proof_comes_once_for_as_long_as_it_would_be_good() {
     assert_eq!(judge.says_to(&again), refused(ProofFlaw::Replayed));
 }
 
+#[test]
+fn a_proof_that_could_not_be_remembered_is_not_judged() {
+    let mut judge = Judge::new();
+    judge.dpop.replays = Replays::holding(0);
+    let full = Err(Fault::Unjudged(Unjudged::ProofsFull));
+    assert_eq!(judge.says(|_, _| {}), full);
+    // What is wrong with it is said all the same.
+    let forged = judge.says(|_, c| c["htm"] = json!("POST"));
+    assert_eq!(forged, refused(ProofFlaw::Method));
+}
+
 /// The usual issuer with another `dpop`, and a client.
 struct World {
     rig: Rig,
