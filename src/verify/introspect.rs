@@ -182,7 +182,9 @@ impl Introspector {
                     self.metrics.introspected(self.id, Asked::Failed, took);
                 }
                 let now = self.clock.monotonic();
-                self.flights.failed(&self.issuer.name, fault.text, now);
+                let counts = !fault.for_this_token;
+                self.flights
+                    .failed(&self.issuer.name, fault.text, counts, now);
                 return Err(Unjudged::IntrospectionFailed.into());
             }
         };
@@ -194,7 +196,7 @@ impl Introspector {
             self.metrics.introspected(self.id, Asked::Failed, took);
             let fault = "it answered about another token: `jti` differs".to_owned();
             let now = self.clock.monotonic();
-            self.flights.failed(&self.issuer.name, fault, now);
+            self.flights.failed(&self.issuer.name, fault, true, now);
             return Err(Unjudged::IntrospectionFailed.into());
         }
         self.flights.answered(&self.issuer.name);

@@ -310,7 +310,7 @@ impl KeyStore {
             }
             Err(fault) => {
                 let outcome = match &fault {
-                    FetchFault::Failed(_) => Refresh::Failed,
+                    FetchFault::Failed(_) | FetchFault::Status(..) => Refresh::Failed,
                     FetchFault::Invalid(_) => Refresh::Invalid,
                 };
                 self.metrics.keys_refreshed(self.issuer, outcome);

@@ -68,7 +68,7 @@ impl Watch {
             }
             Err(fault) => {
                 let outcome = match &fault {
-                    FetchFault::Failed(_) => Refresh::Failed,
+                    FetchFault::Failed(_) | FetchFault::Status(..) => Refresh::Failed,
                     FetchFault::Invalid(_) => Refresh::Invalid,
                 };
                 (outcome, Some(fault.text().to_owned()))
