@@ -4,6 +4,7 @@
 //! and only what could be accepted costs a key look-up, then a signature (RFC 7515 section 5.2, RFC 7519 section 7.2,
 //! RFC 8725). Refusing on unproved data is safe; nothing is accepted before the signature held.
 
+mod asked;
 mod binding;
 mod cache;
 mod claims;
@@ -33,7 +34,6 @@ pub(crate) mod fuzzing;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use crypto::install as install_crypto;
 pub use dpop::{ProofFlaw, Seen, Shown};
@@ -50,6 +50,7 @@ use crate::config::plan::{IssuerId, IssuerPlan, Plan, Proof};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
+use self::asked::ask;
 use self::binding::Binding;
 use self::cache::{Named, Now, Proofs, Proved, Times};
 use self::claims::Claims;
@@ -368,32 +369,6 @@ impl Verifier {
         let proved = Proved::new(principal, Some(signed_by), Named::of(claims), times);
         Ok(proved.bound_to(bound_to))
     }
-
-    /// A token that says nothing goes to the route's one issuer that is asked about such.
-    async fn opaque(
-        &self,
-        token: BearerToken<'_>,
-        wanted: Wanted<'_>,
-    ) -> (Option<IssuerId>, Judged) {
-        let issuers = self.issuers.iter().filter(|issuer| wanted.takes(issuer.id));
-        let mut asked = issuers.filter_map(|issuer| {
-            let asker = issuer.introspector.as_ref()?;
-            asker.when().opaque.then_some((issuer, asker))
-        });
-        let (Some((issuer, asker)), None) = (asked.next(), asked.next()) else {
-            return (None, (Source::Local, Err(Refusal::Opaque.into())));
-        };
-        let question = Question {
-            hash: TokenHash::of(token.expose()),
-            token: token.expose().into(),
-            bound_to: None,
-            marked: false,
-            expires: None,
-            named: Named::default(),
-            signed_by: None,
-        };
-        (Some(issuer.id), ask(asker, issuer, question, wanted).await)
-    }
 }
 
 /// What came of everything that can be said without asking.
@@ -401,23 +376,4 @@ enum Local {
     Proved(Arc<VerifyingKey>),
     /// The key that the signature held for, if one was found.
     Ask(Option<Arc<VerifyingKey>>),
-}
-
-async fn ask(
-    asker: &Arc<Introspector>,
-    issuer: &Trusted,
-    question: Question,
-    wanted: Wanted<'_>,
-) -> Judged {
-    let max_age = match wanted.proof {
-        Proof::Introspect => Duration::ZERO,
-        Proof::Fresh(age) => age,
-        Proof::Local => asker.ttl(),
-    };
-    let (found, outcome) = asker.ask(question, max_age, &issuer.keys).await;
-    let source = match found {
-        true => Source::Cache,
-        false => Source::Introspection,
-    };
-    (source, outcome)
 }

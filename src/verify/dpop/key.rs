@@ -7,7 +7,8 @@ use crate::config::plan::Algorithm;
 use crate::verify::binding::Thumbprint;
 use crate::verify::crypto::VerifyingKey;
 use crate::verify::json::{Object, Value};
-use crate::verify::jwk::{Kind, is_private};
+use crate::verify::jwk::Kind;
+use crate::verify::weak;
 
 /// A key that a proof with this algorithm may be verified with, in the sizes and on the curves that an issuer's may
 /// have.
@@ -15,7 +16,7 @@ pub(super) fn read(
     jwk: &Object<'_>,
     algorithm: Algorithm,
 ) -> Result<(VerifyingKey, Thumbprint), ProofFlaw> {
-    if is_private(jwk) {
+    if weak::is_private(jwk) {
         return Err(ProofFlaw::Key);
     }
     let text = |name: &str| {
