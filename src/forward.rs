@@ -13,7 +13,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 pub use strip::Stripper;
 
 use crate::authorize::Permit;
-use crate::config::plan::{HeaderEdits, RoutePlan};
+use crate::config::plan::{CorsPlan, HeaderEdits, RoutePlan};
+use crate::cors;
 use crate::reject;
 use crate::request::{
     RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID, X_REQUEST_ID_NAME, unescaped,
@@ -121,6 +122,26 @@ pub fn response(
 pub fn nonce(head: &mut ResponseHeader, nonce: &HeaderValue) -> pingora::Result<()> {
     head.insert_header(header::CACHE_CONTROL, "no-store")?;
     head.insert_header(reject::DPOP_NONCE, nonce.clone())
+}
+
+/// Says what a route's CORS says, in place of what the service did: two answers to a browser are none.
+pub fn cross_origin(
+    head: &mut ResponseHeader,
+    plan: &CorsPlan,
+    request: &RequestHeader,
+) -> pingora::Result<()> {
+    let names = head.headers.keys();
+    let theirs: Vec<HeaderName> = names.filter(|name| cors::is_ours(name)).cloned().collect();
+    for name in &theirs {
+        head.remove_header(name);
+    }
+    let varies = cors::varies(&head.headers);
+    for (name, value) in cors::response(plan, &request.method, &request.headers) {
+        if name != header::VARY || !varies {
+            head.append_header(name, value)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whose request it is: the caller, or what a trusted proxy says of its own caller, from the right.

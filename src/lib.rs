@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod server;
+pub mod reload;
 pub mod background;
 pub mod clock;
 
@@ -14,6 +15,7 @@ pub mod edge;
 pub mod gateway;
 pub mod request;
 pub mod route;
+pub mod cors;
 pub mod credential;
 pub mod verify;
 pub mod authorize;

@@ -3,6 +3,7 @@
 //! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
 //! not be empty is not.
 
+mod cors;
 mod dpop;
 mod forms;
 mod rewrite;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+pub use cors::{CorsPlan, Origins};
 pub use dpop::{Dpop, PublicUrl, Schemes};
 pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
@@ -54,7 +56,7 @@ pub struct Plan {
     pub access_log: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerPlan {
     pub threads: usize,
     /// Readiness fails for this long before the listeners close.
@@ -63,7 +65,7 @@ pub struct ServerPlan {
     pub drain: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerPlan {
     /// As written: the metric label `listener`.
     pub name: Arc<str>,
@@ -77,7 +79,7 @@ pub struct ListenerPlan {
     pub public_url: Option<PublicUrl>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
     pub certificate: PathBuf,
     pub private_key: PathBuf,
@@ -85,13 +87,13 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AdminPlan {
     pub address: SocketAddr,
     pub token: Option<Secret>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub header_timeout: Duration,
     pub header_bytes: usize,
@@ -123,7 +125,7 @@ pub enum Algorithm {
     EdDSA,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerPlan {
     pub name: Arc<str>,
     /// What `iss` must say, compared byte for byte.
@@ -166,7 +168,7 @@ pub enum Unmarked {
     Allow,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeysPlan {
     pub refresh: Duration,
     pub cooldown: Duration,
@@ -177,14 +179,14 @@ pub struct KeysPlan {
 }
 
 /// How an issuer's not-before is followed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotBeforePlan {
     pub poll: Duration,
     pub url: String,
 }
 
 /// Where revocations are kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocationsPlan {
     /// `None`: in memory only.
     pub file: Option<PathBuf>,
@@ -192,14 +194,14 @@ pub struct RevocationsPlan {
 }
 
 /// Memory for tokens that were already proved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenCachePlan {
     pub max_bytes: u64,
     pub max_age: Duration,
 }
 
 /// How one issuer is asked about tokens (RFC 7662).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntrospectionPlan {
     pub endpoint: EndpointFrom,
     pub client_id: String,
@@ -286,6 +288,8 @@ pub struct RoutePlan {
     pub body_bytes: u64,
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
+    /// `None`: nothing about it is ours to say.
+    pub cors: Option<CorsPlan>,
 }
 
 #[derive(Debug)]
@@ -331,7 +335,7 @@ pub enum RatePer {
     Source,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {
     pub per: RatePer,
     pub requests: u32,

@@ -86,6 +86,7 @@ pub(super) enum Format {
     Host,
     RoutePath,
     Method,
+    Origin,
     HeaderName,
     HeaderValue,
     JsonPointer,

@@ -243,11 +243,8 @@ fn read<'a>(
     }
     let material = kind.material(key)?;
     let name: Arc<str> = kid.into();
-    let verifiers = algorithms
-        .into_iter()
-        .map(|algorithm| VerifyingKey::new(name.clone(), algorithm, material.clone()))
-        .collect();
-    Ok((kid, verifiers))
+    let verifier = |algorithm| VerifyingKey::new(name.clone(), algorithm, material.clone());
+    Ok((kid, algorithms.into_iter().map(verifier).collect()))
 }
 
 /// RFC 7517 section 4.4: `alg` pins the key to it; without, the key serves the issuer's algorithms of its kind.

@@ -9,7 +9,7 @@ use crate::config::plan::Dpop as Setting;
 use crate::credential::BearerToken;
 use crate::verify::fault::Refusal;
 use crate::verify::tests::mint::{self, Signer, keycloak_claims};
-use crate::verify::tests::{ISSUER, NOW, Rig, issuer};
+use crate::verify::tests::{ISSUER, NOW, Rig, issuer, plan};
 use crate::verify::{Source, Verdict, Wanted};
 
 const TOKEN: &str = "a.b.c";
@@ -600,4 +600,31 @@ async fn a_certificate_and_a_key_are_both_wanted() {
     let token = BearerToken::unchecked(&token);
     let verdict = world.rig.verifier.prove(token, wanted).await;
     assert_eq!(verdict.outcome.map(drop), Ok(()));
+}
+
+/// A plan that is read again shares the memory, and its rules are its own: kept proofs included.
+#[tokio::test]
+async fn another_plan_remembers_what_this_one_has_accepted() {
+    let world = World::new(Setting::Allow).await;
+    let token = world.client.token(|_| {});
+    let proof = world.client.proof(&token, |_, _| {});
+    assert!(world.prove(&token, &proof).await.outcome.is_ok());
+    let plain = mint::rsa2048().token("RS256", "k1", &keycloak_claims(ISSUER, NOW));
+    assert_eq!(world.bearer(&plain).await, Ok(()));
+
+    let plan = plan(vec![crate::config::plan::IssuerPlan {
+        dpop: Setting::Require,
+        ..issuer()
+    }]);
+    let metrics = crate::observe::metrics::Metrics::new(&plan).unwrap();
+    let World { rig, client } = world;
+    let verifier = rig.verifier.renewed(&plan, metrics).unwrap();
+    let renewed = World {
+        rig: Rig { verifier, ..rig },
+        client,
+    };
+    let again = renewed.prove(&token, &proof).await;
+    assert_eq!(again.outcome.map(drop), refused(ProofFlaw::Replayed));
+    assert_eq!(renewed.proved(&token).await, Ok(()));
+    assert_eq!(renewed.bearer(&plain).await, UNBOUND);
 }
