@@ -181,7 +181,8 @@ pub fn outside<'a>(
     caller: Caller<'_>,
 ) -> (Option<&'a HeaderValue>, Option<&'a HeaderValue>) {
     let believed = |name| believed(fields, name, caller.is_trusted());
-    (believed(&X_FORWARDED_PROTO), believed(&X_FORWARDED_HOST))
+    let proto = believed(&X_FORWARDED_PROTO).filter(|proto| is_scheme(proto));
+    (proto, believed(&X_FORWARDED_HOST))
 }
 
 /// A field that only a trusted proxy may send, if it was sent once.

@@ -229,8 +229,14 @@ fn seen<'a>(listener: &'a Listener, session: &'a Session, life: &'a Life) -> Opt
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
         head.headers.get(header::HOST).map(text).or(authority)
     };
+    let own_scheme = if caller.tls { "https" } else { "http" };
     Some(Seen {
-        scheme: scheme.map_or(if caller.tls { "https" } else { "http" }, text),
+        // A handshake of WebSocket is a request over HTTP (RFC 6455 section 1.3).
+        scheme: match scheme.map_or(own_scheme, text) {
+            "ws" => "http",
+            "wss" => "https",
+            scheme => scheme,
+        },
         authority: host.map(text).or_else(own)?,
         prefix: "",
         path,

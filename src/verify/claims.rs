@@ -114,7 +114,10 @@ impl<'a> Claims<'a> {
         // `typ` decides if present, else this is the mark.
         let kind = self.text(Claim::TokenType);
         let is = |word: &str| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(word));
-        // RFC 9449 section 6.2; whether such tokens pass is the binding's affair.
+        // RFC 9449 section 6.2: then it says which key, too.
+        if is("dpop") && !self.is_bound_to_a_key(issuer.dpop)? {
+            return Err(Refusal::SenderConstrained);
+        }
         let marked = marked || is("bearer") || is("dpop");
         self.check_rest(issuer, marked, now)?;
         self.check_audience(issuer)
@@ -166,6 +169,11 @@ impl<'a> Claims<'a> {
         Binding::of(self.get(Claim::Cnf), dpop)
     }
 
+    fn is_bound_to_a_key(&self, dpop: Dpop) -> Result<bool, Refusal> {
+        let bound_to = self.binding(dpop)?;
+        Ok(bound_to.is_some_and(|bound_to| bound_to.key().is_some()))
+    }
+
     /// RFC 6749 section 3.3: U+0020 alone separates; other blanks belong to the word.
     pub(super) fn scopes(&self) -> impl Iterator<Item = &str> {
         let scopes = self.text(Claim::Scope).unwrap_or_default().split(' ');
@@ -203,12 +211,11 @@ impl<'a> Claims<'a> {
         if self.client().is_none() {
             return Err(Refusal::Claims);
         }
-        let bound_to = self.binding(issuer.dpop)?;
-        let to_a_key = || bound_to.is_some_and(|bound_to| bound_to.key().is_some());
+        let to_a_key = self.is_bound_to_a_key(issuer.dpop)?;
         match self.text(Claim::Typ) {
             Some("Bearer") => {}
             // Keycloak's word for a token that is bound to a key.
-            Some("DPoP") if to_a_key() => {}
+            Some("DPoP") if to_a_key => {}
             Some(_) => return Err(Refusal::Kind),
             None if marked || issuer.unmarked == Unmarked::Allow => {}
             None => return Err(Refusal::Unmarked),

@@ -628,3 +628,40 @@ async fn another_plan_remembers_what_this_one_has_accepted() {
     assert_eq!(renewed.proved(&token).await, Ok(()));
     assert_eq!(renewed.bearer(&plain).await, UNBOUND);
 }
+
+/// RFC 9449 section 6.2: what an issuer says of a token with a proof, it says with the key.
+#[test]
+fn an_answer_that_says_dpop_names_the_key() {
+    let key = jws::encode(&[7; 32]);
+    let answer = |edit: &dyn Fn(&mut Value)| {
+        let mut said = keycloak_claims(ISSUER, NOW);
+        said["active"] = json!(true);
+        said["typ"] = json!("DPoP");
+        said["token_type"] = json!("DPoP");
+        said["cnf"] = json!({"jkt": key, "kc-jkt-type": "DPoP"});
+        edit(&mut said);
+        said.to_string()
+    };
+    let check = |dpop: Setting, edit: &dyn Fn(&mut Value)| {
+        let plan = crate::config::plan::IssuerPlan { dpop, ..issuer() };
+        let answer = answer(edit);
+        let claims = crate::verify::claims::Claims::read(answer.as_bytes()).unwrap();
+        claims.check_answer(&plan, false, NOW)
+    };
+    let without = |name: &'static str| {
+        move |said: &mut Value| drop(said.as_object_mut().unwrap().remove(name))
+    };
+    let constrained = Err(Refusal::SenderConstrained);
+    for dpop in [Setting::Allow, Setting::Require] {
+        assert_eq!(check(dpop, &|_| {}), Ok(()));
+        assert_eq!(check(dpop, &without("typ")), Ok(()));
+        assert_eq!(check(dpop, &without("token_type")), Ok(()));
+        assert_eq!(check(dpop, &without("cnf")), constrained);
+        let bearer = |said: &mut Value| {
+            without("cnf")(said);
+            said["typ"] = json!("Bearer");
+        };
+        assert_eq!(check(dpop, &bearer), constrained);
+    }
+    assert_eq!(check(Setting::Refuse, &|_| {}), constrained);
+}

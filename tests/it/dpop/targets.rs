@@ -74,6 +74,11 @@ fn it_is_what_a_trusted_proxy_says() {
         (proto.to_owned(), "https://gateway.test/accounts/1", 200),
         (host.to_owned(), "http://api.example.com/accounts/1", 200),
         (String::new(), "http://gateway.test/accounts/1", 200),
+        (
+            "X-Forwarded-Proto: wss\r\n".to_owned(),
+            "https://gateway.test/accounts/1",
+            200,
+        ),
         // Said twice, it is not said.
         (
             format!("{proto}{host}{host}"),
