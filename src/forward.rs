@@ -180,9 +180,10 @@ pub fn outside<'a>(
     fields: &'a HeaderMap,
     caller: Caller<'_>,
 ) -> (Option<&'a HeaderValue>, Option<&'a HeaderValue>) {
-    let believed = |name| believed(fields, name, caller.is_trusted());
-    let proto = believed(&X_FORWARDED_PROTO).filter(|proto| is_scheme(proto));
-    (proto, believed(&X_FORWARDED_HOST))
+    let trusted = caller.is_trusted();
+    let proto = believed(fields, &X_FORWARDED_PROTO, trusted);
+    let host = believed(fields, &X_FORWARDED_HOST, trusted);
+    (proto.filter(|proto| is_scheme(proto)), host)
 }
 
 /// A field that only a trusted proxy may send, if it was sent once.
