@@ -204,6 +204,7 @@ fn plan(routes: usize) -> Plan {
             tls: None,
             proxy_protocol: Arc::from([]),
             trusted_proxies: Arc::new([]),
+            public_url: None,
         }],
         admin: AdminPlan {
             address,

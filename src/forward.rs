@@ -15,10 +15,13 @@ pub use strip::Stripper;
 use crate::authorize::Permit;
 use crate::config::plan::{CorsPlan, HeaderEdits, RoutePlan};
 use crate::cors;
+use crate::reject;
 use crate::request::{
     RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID, X_REQUEST_ID_NAME, unescaped,
 };
 
+/// RFC 9449 section 4.1.
+pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -62,6 +65,8 @@ pub fn request(
     }
     if !route.keep_authorization {
         fields.remove(header::AUTHORIZATION);
+        // Made for us, as the token was; with a token that a service keeps, it may judge the proof too.
+        fields.remove(DPOP);
     }
     if trace.started_here() {
         fields.remove(TRACESTATE);
@@ -163,6 +168,13 @@ pub fn response(
     head.insert_header(X_REQUEST_ID_NAME, request_id.value().clone())
 }
 
+/// The nonce that the caller's next DPoP proof needs (RFC 9449 section 8.2: an answer that is kept would give out an old
+/// one).
+pub fn nonce(head: &mut ResponseHeader, nonce: &HeaderValue) -> pingora::Result<()> {
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    head.insert_header(reject::DPOP_NONCE, nonce.clone())
+}
+
 /// Says what a route's CORS says, in place of what the service did: two answers to a browser are none.
 pub fn cross_origin(
     head: &mut ResponseHeader,
@@ -214,6 +226,40 @@ pub fn without_chunks(head: &mut ResponseHeader, version: http::Version) {
     }
 }
 
+/// Scheme and authority that the caller's own caller sees, as far as a trusted proxy says so.
+pub fn outside<'a>(
+    fields: &'a HeaderMap,
+    caller: Caller<'_>,
+) -> (Option<&'a HeaderValue>, Option<&'a HeaderValue>) {
+    let trusted = caller.is_trusted();
+    let proto = believed(fields, &X_FORWARDED_PROTO, trusted);
+    let host = believed(fields, &X_FORWARDED_HOST, trusted);
+    (proto.filter(|proto| is_scheme(proto)), host)
+}
+
+/// A field that only a trusted proxy may send, if it was sent once.
+fn believed<'a>(
+    fields: &'a HeaderMap,
+    name: &HeaderName,
+    trusted: bool,
+) -> Option<&'a HeaderValue> {
+    if !trusted {
+        return None;
+    }
+    let mut sent = fields.get_all(name).iter();
+    match (sent.next(), sent.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+impl Caller<'_> {
+    fn is_trusted(&self) -> bool {
+        self.address
+            .is_some_and(|address| self.trusted.iter().any(|net| net.contains(&address)))
+    }
+}
+
 struct Forwarded {
     source: HeaderValue,
     proto: HeaderValue,
@@ -222,19 +268,8 @@ struct Forwarded {
 
 impl Forwarded {
     fn of(fields: &HeaderMap, target: &Target, caller: Caller<'_>) -> Self {
-        let trusted = caller
-            .address
-            .is_some_and(|address| caller.trusted.iter().any(|net| net.contains(&address)));
-        let believed = |name: &HeaderName| {
-            if !trusted {
-                return None;
-            }
-            let mut sent = fields.get_all(name).iter();
-            match (sent.next(), sent.next()) {
-                (Some(value), None) => Some(value.clone()),
-                _ => None,
-            }
-        };
+        let trusted = caller.is_trusted();
+        let believed = |name: &HeaderName| believed(fields, name, trusted).cloned();
         let address = caller
             .address
             .map_or_else(|| "unknown".to_owned(), |address| address.to_string());

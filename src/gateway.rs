@@ -261,6 +261,9 @@ impl ProxyHttp for Proxy {
         let (listener, life) = self.parts(context);
         let route = life.route.map(|id| listener.gateway.plan.route(id));
         forward::without_chunks(head, session.req_header().version);
+        if let Some(nonce) = &life.nonce {
+            forward::nonce(head, nonce)?;
+        }
         forward::response(head, route.map(|r| &r.response_headers), &life.request_id)?;
         if tunnel::switches(head.status) {
             forward::switched(head)?;
@@ -367,6 +370,8 @@ impl Listener<'_> {
         let circumstances = reject::Circumstances {
             route,
             fallback,
+            scheme: life.scheme,
+            nonce: life.nonce.as_ref(),
             request_id: life.request_id.as_str(),
             allow: life.allow.as_ref(),
             retry_after: life.retry_after,

@@ -28,6 +28,7 @@ pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
             tls: None,
             proxy_protocol: Arc::from([]),
             trusted_proxies: Arc::new([]),
+            public_url: None,
         }],
         admin: AdminPlan {
             address: ([127, 0, 0, 1], 9072).into(),
@@ -89,6 +90,7 @@ pub(crate) fn issuer(name: &str) -> IssuerPlan {
         },
         not_before: None,
         logout_clients: Vec::new(),
+        dpop: crate::config::plan::Dpop::Refuse,
         introspection: None,
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
     let revocations = process::revocations(&file.block("revocations"));
     issuer::forgotten(&file, &issuers, &revocations, context);
     let upstreams = upstream::upstreams(&file, context);
-    let routes = route::routes(&file, &limits, &issuer_names, &upstream_names, context);
+    let mut routes = route::routes(&file, &limits, &issuer_names, &upstream_names, context);
+    route::schemes(&mut routes, &issuers);
     introspection::routes(&file, &routes, &issuers, context);
     route::tunnels(&file, &routes, &upstreams, context);
     unused(&file, &routes, context);

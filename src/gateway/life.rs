@@ -13,6 +13,7 @@ use super::tunnel::{self, Tunnel};
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
+use crate::credential::Scheme;
 use crate::edge::{BodyRate, DoubtfulChunks};
 use crate::forward::Caller;
 use crate::observe::metrics::{Judged, Metrics, ProofSource};
@@ -38,6 +39,10 @@ pub struct Life {
     pub(super) pool: Option<UpstreamId>,
     pub(super) in_flight: Option<InFlight>,
     pub(super) body: Body,
+    /// How the token was sent.
+    pub(super) scheme: Option<Scheme>,
+    /// What the client's next proof needs.
+    pub(super) nonce: Option<HeaderValue>,
     pub(super) issuer: Option<IssuerId>,
     pub(super) proof: Option<Source>,
     pub(super) peer: Option<SocketAddr>,
@@ -101,6 +106,8 @@ impl Life {
             pool: None,
             in_flight: None,
             body: Body::default(),
+            scheme: None,
+            nonce: None,
             issuer: None,
             proof: None,
             peer: None,
@@ -137,6 +144,7 @@ impl Life {
     pub(super) fn judged(&mut self, metrics: &Metrics, verdict: &Verdict) {
         self.issuer = verdict.issuer;
         self.proof = Some(verdict.source);
+        self.nonce.clone_from(&verdict.nonce);
         let source = match verdict.source {
             Source::Cache => ProofSource::Cache,
             Source::Local => ProofSource::Local,

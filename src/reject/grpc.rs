@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
 
 use super::Rejection;
-use super::write::{Circumstances, challenge};
+use super::write::{Circumstances, challenges};
 use crate::request::X_REQUEST_ID_NAME;
 
 /// Codes of gRPC that we use.
@@ -58,8 +58,8 @@ pub(super) fn head(
     // Visible ASCII without `%`, which a test makes sure of: nothing is to be escaped.
     head.insert_header(MESSAGE, answer.detail)?;
     head.insert_header(X_REQUEST_ID_NAME, circumstances.request_id)?;
-    if let Some(challenge) = challenge(rejection, circumstances.route) {
-        head.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+    for challenge in challenges(rejection, &circumstances) {
+        head.append_header(header::WWW_AUTHENTICATE, challenge)?;
     }
     if let Some(own) = answer.retry_after {
         let seconds = circumstances.retry_after.unwrap_or(own);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::cache::{Now, Proved};
 use super::{Judged, Refusal, Verdict, Verifier, Wanted};
 use crate::config::plan::IssuerId;
+use crate::credential::BearerToken;
 
 /// A proof that something lives on.
 #[derive(Debug, Clone)]
@@ -13,18 +14,20 @@ pub struct Standing(Arc<Proved>);
 impl Verifier {
     pub(super) fn verdict(
         &self,
+        token: BearerToken<'_>,
         issuer: Option<IssuerId>,
         (source, outcome): Judged,
         wanted: Wanted<'_>,
     ) -> Verdict {
-        let (outcome, standing) = match outcome {
-            Ok(proved) => (self.usable(&proved, wanted), Some(Standing(proved))),
-            Err(fault) => (Err(fault), None),
+        let ((outcome, nonce), standing) = match outcome {
+            Ok(proved) => (self.usable(token, &proved, wanted), Some(Standing(proved))),
+            Err(fault) => ((Err(fault), None), None),
         };
         Verdict {
             issuer,
             source,
             outcome,
+            nonce,
             standing,
         }
     }

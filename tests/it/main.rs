@@ -22,6 +22,7 @@ mod cors;
 mod demo;
 mod deploy;
 mod docs;
+mod dpop;
 mod eazybank;
 mod hostile;
 mod layout;

@@ -1,6 +1,7 @@
 //! What the tests stand on: a gateway in this process, an origin that records bytes, and clients that send them.
 
 mod demo;
+mod dpop;
 mod faulty;
 pub mod frames;
 mod gateway;
@@ -17,6 +18,7 @@ mod wire;
 mod process;
 
 pub use demo::{Demo, command as demo_command};
+pub use dpop::{Holder, Proof};
 pub use faulty::{Faulty, Ill, gzip_bomb};
 pub use gateway::{Gateway, Setup, eventually};
 pub use grpc::{GrpcClient, GrpcOrigin};

@@ -4,8 +4,8 @@ use http::{HeaderName, Method};
 
 use crate::config::diagnostic::Fault;
 use crate::config::plan::{
-    Access, IssuerId, Limits, MatchPlan, Policy, Proof, RateLimit, RatePer, RoutePlan, Shares,
-    TargetForms, UpstreamId, UpstreamPlan,
+    Access, IssuerId, IssuerPlan, Limits, MatchPlan, Policy, Proof, RateLimit, RatePer, RoutePlan,
+    Schemes, Shares, TargetForms, UpstreamId, UpstreamPlan,
 };
 use crate::config::tree::Value;
 use crate::config::view::{Spot, View};
@@ -245,7 +245,22 @@ fn access(view: &View<'_>, issuers: &Names<'_>, context: &mut Context<'_>) -> Ac
             })
             .collect(),
         proof: proof(&access),
+        schemes: Schemes::default(),
     })
+}
+
+/// How the tokens of each route may be sent follows from its issuers.
+pub(super) fn schemes(routes: &mut [RoutePlan], issuers: &[IssuerPlan]) {
+    for route in routes {
+        let Access::Token(policy) = &mut route.access else {
+            continue;
+        };
+        let named = policy.issuers.iter().filter_map(|id| issuers.get(id.0));
+        policy.schemes = match policy.issuers.is_empty() {
+            true => Schemes::of(issuers.iter().map(|issuer| issuer.dpop)),
+            false => Schemes::of(named.map(|issuer| issuer.dpop)),
+        };
+    }
 }
 
 fn proof(access: &View<'_>) -> Proof {

@@ -9,7 +9,7 @@ use portcullis::demo::mint::ClaimsEdit;
 
 use crate::support::{Closed, Connection, Gateway, Origin, Scratch, Setup, Wire, eventually, get};
 
-const READER: &str = "eazybank-accounts-reader-cc";
+pub(super) const READER: &str = "eazybank-accounts-reader-cc";
 
 /// One way to be refused.
 pub(super) struct Reached {
@@ -29,7 +29,7 @@ pub(super) fn all() -> Vec<Reached> {
 }
 
 /// Sends one request; the reason is what the counter of rejections says, which counts what never became a request too.
-fn refused(gateway: &Gateway, how: &'static str, send: impl FnOnce() -> u16) -> Reached {
+pub(super) fn refused(gateway: &Gateway, how: &'static str, send: impl FnOnce() -> u16) -> Reached {
     let before = rejections(gateway);
     let status = u64::from(send());
     let mut new = Vec::new();
@@ -66,7 +66,7 @@ fn raw(gateway: &Gateway, how: &'static str, bytes: impl AsRef<[u8]>) -> Reached
     })
 }
 
-fn issuer(clock: &Clock) -> Issuer {
+pub(super) fn issuer(clock: &Clock) -> Issuer {
     Issuer::start_blocking(IssuerOptions {
         clock: clock.clone(),
         ..IssuerOptions::default()
