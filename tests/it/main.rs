@@ -10,6 +10,7 @@
 mod answers;
 mod carry;
 mod faults;
+mod flood;
 mod grpc;
 mod http2_upstream;
 mod keys;
