@@ -22,15 +22,6 @@ impl GuardStream {
         Poll::Ready(Err(closed()))
     }
 
-    pub(super) fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.h2.is_some() || !self.begun() {
-            // HTTP/2 has no answer before its first frames, and who asked nothing is answered nothing: a client
-            // that keeps a connection in reserve would take a 408 for the answer to its first request.
-            return Poll::Ready(Err(closed()));
-        }
-        self.refuse(cx, Rejection::HeaderTimeout)
-    }
-
     pub(super) fn prepare(&mut self, rejection: Rejection) {
         let request_id = RequestId::fresh();
         self.rules.refused(rejection, self.peer, &request_id);

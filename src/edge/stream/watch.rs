@@ -74,18 +74,6 @@ impl GuardStream {
         }
     }
 
-    /// Whether what is written is a response, and counts as movement for who looks after it.
-    pub(super) fn passes(&mut self) -> bool {
-        match self.phase() {
-            OPEN => true,
-            WATCHED => {
-                self.moved();
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Looks when it is time to, and reads.
     pub(super) fn poll_watched(
         &mut self,
