@@ -215,8 +215,14 @@ impl ProxyHttp for Listener {
     ) -> FailToProxy {
         let rejection = life.failed(error, session.is_body_done());
         let status = rejection.map_or(0, |rejection| rejection.answer().status);
+        // What was sent before an answer is none.
+        let answered = session
+            .response_written()
+            .is_some_and(|head| !attempt::is_interim(head.status));
+        // Pingora ends the connection after this, and the caller must not send its next request on it.
+        session.set_keepalive(None);
         if let Some(rejection) = rejection
-            && session.response_written().is_none()
+            && !answered
             && let Err(e) = self.answer(session, life, rejection).await
         {
             log::debug!("the caller left before its answer: {}", e.etype().as_str());

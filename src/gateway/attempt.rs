@@ -17,6 +17,9 @@ use crate::reject::Rejection;
 use crate::request::Target;
 use crate::upstream::{Failure, Peer, Pool, Upstreams};
 
+/// How many interim answers one attempt may bring. Go's client takes five.
+const MOST_INTERIMS: u32 = 16;
+
 impl Life {
     pub(super) fn choose_peer(
         &mut self,
@@ -44,6 +47,7 @@ impl Life {
         self.again = false;
         self.answered_at = None;
         self.status = None;
+        self.interims = 0;
         // Pingora hands the body over again from its beginning.
         self.body.bytes = 0;
         let read = &mut peer.options.read_timeout;
@@ -84,9 +88,16 @@ impl Life {
         session: &Session,
         status: StatusCode,
     ) -> pingora::Result<()> {
-        // An interim answer says nothing yet.
+        // An interim answer says nothing yet. A peer that sends nothing else, or switches to what nobody asked for, has
+        // answered nonsense.
         if status.is_informational() {
-            return Ok(());
+            self.interims += 1;
+            if is_interim(status) && self.interims <= MOST_INTERIMS {
+                return Ok(());
+            }
+            let mut error = refuse(Rejection::UpstreamFailed);
+            error.as_up();
+            return Err(error);
         }
         let now = gateway.clock.monotonic();
         self.answered_at = Some(now);
@@ -151,7 +162,7 @@ impl Life {
         // Nothing that is no interim answer may have been sent.
         let begun = session
             .response_written()
-            .is_some_and(|head| !head.status.is_informational());
+            .is_some_and(|head| !is_interim(head.status));
         let Some((pool, _)) = self.at(gateway) else {
             return false;
         };
@@ -197,6 +208,11 @@ impl Life {
             _ => None,
         }
     }
+}
+
+/// 101 is the last answer on its connection, all other 1xx come before one (RFC 9110 section 15.2).
+pub(super) fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
 /// Whether the request can be sent a second time: RFC 9110 section 9.2.2, and Pingora keeps 64 KiB of a body.

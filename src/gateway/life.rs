@@ -42,6 +42,8 @@ pub struct Life {
     pub(super) answered_at: Option<Duration>,
     /// The peer's answer.
     pub(super) status: Option<StatusCode>,
+    /// Interim answers of the peer.
+    pub(super) interims: u32,
     pub(super) rejection: Option<Rejection>,
     /// The caller did not take its whole answer.
     pub(super) caller_gone: bool,
@@ -89,6 +91,7 @@ impl Life {
             peer: None,
             answered_at: None,
             status: None,
+            interims: 0,
             rejection: None,
             caller_gone: false,
             chosen: None,

@@ -12,6 +12,8 @@ mod carry;
 mod faults;
 mod keys;
 mod matrix;
+mod peers_that_die;
+mod peers_that_lie;
 mod pools;
 mod canary;
 mod cli;
