@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from kill import HOST, free_ports, listens, noted, until
+from kill import HOST, free_ports, listens, taken, until
 
 RATE = 300
 CONFIG = """
@@ -79,7 +79,7 @@ async def run(binary, seconds, balance, peers, folder):
             await asyncio.sleep(max(0, began + number / RATE - time.monotonic()))
             asked.append(asyncio.create_task(ask(gateway, idle, number, found)))
         await asyncio.gather(*asked)
-        shares = [len(noted(log)[0]) for log in logs]
+        shares = [len(taken(log)) for log in logs]
         latencies = sorted(took * 1000 for took, _ in found)
         part = lambda share: round(latencies[int(len(latencies) * share)], 1)
         failed = sum(1 for _, status in found if status != 200)
