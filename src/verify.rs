@@ -8,6 +8,7 @@ mod binding;
 mod cache;
 mod claims;
 mod crypto;
+mod digest;
 pub mod fault;
 mod fetch;
 mod grants;
@@ -21,6 +22,7 @@ mod not_before;
 mod operate;
 pub mod principal;
 pub mod revoked;
+mod trusted;
 mod weak;
 mod verdict;
 
@@ -39,120 +41,57 @@ pub use jwk::HeldKey;
 pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
+pub use trusted::Tended;
 pub use verdict::{Source, Verdict, Wanted};
 
 use crate::clock::Clock;
-use crate::config::plan::{IssuerId, IssuerPlan, Plan, Proof};
+use crate::config::plan::{IssuerId, Proof, TokenCachePlan};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
-use self::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
+use self::cache::{Named, Now, Proofs, Proved, Times};
 use self::claims::Claims;
 use self::crypto::VerifyingKey;
-use self::fetch::KeySource;
-use self::grants::{Forwarded, Granted};
-use self::inbox::Inbox;
+use self::digest::{Fingerprint, Fingerprints, TokenHash};
 use self::introspect::{Introspector, Question};
-use self::jws::Compact;
-use self::keys::KeyStore;
-use self::not_before::Watch;
+use self::jws::{Compact, Headers};
 use self::revoked::{Facts, Revocations};
+use self::trusted::Trusted;
 
 /// Judges tokens. It counts key fetches and introspections; counting verdicts is the caller's, who knows them all.
 pub struct Verifier {
-    issuers: Vec<Trusted>,
+    issuers: Vec<Arc<Trusted>>,
     /// Proofs by signature.
-    proofs: Proofs,
+    proofs: Arc<Proofs<Fingerprint>>,
+    /// What finds them; nothing else does.
+    fingerprints: Arc<Fingerprints>,
+    cache: TokenCachePlan,
+    /// Headers of tokens that were proved.
+    headers: Headers,
     revocations: Arc<Revocations>,
     clock: Clock,
     metrics: Arc<Metrics>,
-}
-
-/// An issuer whose tokens we may believe.
-struct Trusted {
-    id: IssuerId,
-    plan: IssuerPlan,
-    keys: Arc<KeyStore>,
-    granted: Arc<Granted>,
-    introspector: Option<Arc<Introspector>>,
-    watch: Option<Watch>,
-    inbox: Inbox,
 }
 
 /// A proof and how it was had.
 type Judged = (Source, Result<Arc<Proved>, Fault>);
 
 impl Verifier {
-    /// Fails on what no waiting can cure, such as an unreadable CA file; never because an issuer is down.
-    pub fn new(plan: &Plan, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, String> {
-        let sources = plan.issuers.iter().map(fetch::source);
-        let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        Self::with_sources(plan, clock, metrics, sources)
-    }
-
-    fn with_sources(
-        plan: &Plan,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        sources: Vec<Box<dyn KeySource>>,
-    ) -> Result<Self, String> {
-        crypto::install();
-        let forwarded = Forwarded::new(plan);
-        let revocations = Revocations::of(plan, clock.clone())?;
-        let issuers = plan.issuers.iter().zip(sources).enumerate();
-        let issuers = issuers.map(|(index, (issuer, source))| {
-            let id = IssuerId(index);
-            let granted = Granted::new(id, issuer, forwarded.clone());
-            let keys = KeyStore::new(id, issuer, source, clock.clone(), metrics.clone());
-            Ok(Trusted {
-                id,
-                plan: issuer.clone(),
-                watch: Watch::new(id, issuer, revocations.clone(), metrics.clone())?,
-                inbox: Inbox::new(
-                    id,
-                    issuer,
-                    keys.clone(),
-                    revocations.clone(),
-                    clock.clone(),
-                    metrics.clone(),
-                ),
-                keys,
-                introspector: Introspector::new(
-                    id,
-                    issuer,
-                    granted.clone(),
-                    clock.clone(),
-                    metrics.clone(),
-                )?,
-                granted,
-            })
-        });
-        let issuers = issuers.collect::<Result<_, String>>()?;
-        let cache = &plan.token_cache;
-        let evictions = Some(metrics.token_cache_evictions());
-        Ok(Verifier {
-            issuers,
-            proofs: Proofs::new(cache.max_bytes, cache.max_age, evictions),
-            revocations,
-            clock,
-            metrics,
-        })
-    }
-
     /// Proves a token. Waits for the network only when its `kid` is unknown or its issuer must be asked (contract,
     /// "Proof").
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
-        let hash = TokenHash::of(token.expose());
-        if let Some(proved) = self.kept(&hash, wanted) {
+        let print = self.fingerprints.of(token.expose());
+        if let Some(proved) = self.kept(print, token, wanted) {
             return Verdict {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
                 outcome: self.usable(&proved, wanted),
             };
         }
-        let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
-            Ok(compact) => self.signed(hash, token, compact, wanted).await,
-            Err(Refusal::Opaque) => self.opaque(hash, token, wanted).await,
+        let (issuer, (source, outcome)) = match Compact::read_knowing(token.expose(), &self.headers)
+        {
+            Ok(compact) => self.signed((print, token), compact, wanted).await,
+            Err(Refusal::Opaque) => self.opaque(token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
         Verdict {
@@ -174,14 +113,24 @@ impl Verifier {
     }
 
     /// A proof of this very token that was had before and still holds.
-    fn kept(&self, hash: &TokenHash, wanted: Wanted<'_>) -> Option<Arc<Proved>> {
+    fn kept(
+        &self,
+        print: Option<Fingerprint>,
+        token: BearerToken<'_>,
+        wanted: Wanted<'_>,
+    ) -> Option<Arc<Proved>> {
         let max_age = match wanted.proof {
             Proof::Introspect => return None,
             Proof::Fresh(age) => Some(age),
             Proof::Local => {
                 let now = Now::of(&self.clock);
-                let keys = |proved: &Proved| &*self.issuers[proved.principal.grants.issuer.0].keys;
-                let kept = self.proofs.get(hash, self.proofs.max_age(), now, keys);
+                let keys = |proved: &Proved| {
+                    let issuer = self.issuers.get(proved.principal.grants.issuer.0)?;
+                    let same = proved.was_proved_for(issuer.number);
+                    same.then_some(&*issuer.keys)
+                };
+                let max_age = self.proofs.max_age();
+                let kept = print.and_then(|print| self.proofs.get(&print, max_age, now, keys));
                 if kept.is_some() {
                     return kept;
                 }
@@ -189,18 +138,20 @@ impl Verifier {
             }
         };
         let issuers = self.issuers.iter().filter(|issuer| wanted.takes(issuer.id));
-        issuers
+        let mut askers = issuers
             .filter_map(|issuer| Some((issuer, issuer.introspector.as_ref()?)))
-            .find_map(|(issuer, asker)| {
-                asker.kept(hash, max_age.unwrap_or(asker.ttl()), &issuer.keys)
-            })
+            .peekable();
+        askers.peek()?;
+        let hash = TokenHash::of(token.expose());
+        askers.find_map(|(issuer, asker)| {
+            asker.kept(&hash, max_age.unwrap_or(asker.ttl()), &issuer.keys)
+        })
     }
 
     /// A token that says of itself whose it is.
     async fn signed(
         &self,
-        hash: TokenHash,
-        raw: BearerToken<'_>,
+        raw: (Option<Fingerprint>, BearerToken<'_>),
         token: Compact<'_>,
         wanted: Wanted<'_>,
     ) -> (Option<IssuerId>, Judged) {
@@ -208,7 +159,7 @@ impl Verifier {
         let claimed = payload.as_deref().map_err(|refusal| *refusal);
         match claimed.and_then(|payload| self.claimed(payload)) {
             Ok((issuer, claims)) => {
-                let judged = self.judge(issuer, (hash, raw), token, &claims, wanted);
+                let judged = self.judge(issuer, raw, token, &claims, wanted);
                 (Some(issuer.id), judged.await)
             }
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
@@ -226,7 +177,7 @@ impl Verifier {
     async fn judge(
         &self,
         issuer: &Trusted,
-        (hash, raw): (TokenHash, BearerToken<'_>),
+        (print, raw): (Option<Fingerprint>, BearerToken<'_>),
         token: Compact<'_>,
         claims: &Claims<'_>,
         wanted: Wanted<'_>,
@@ -238,7 +189,10 @@ impl Verifier {
                     Ok(proved) => Arc::new(proved),
                     Err(refusal) => return (Source::Local, Err(refusal.into())),
                 };
-                self.proofs.put(hash, proved.clone());
+                self.headers.remember(&token);
+                if let Some(print) = print {
+                    self.proofs.put(print, proved.clone());
+                }
                 return (Source::Local, Ok(proved));
             }
             Ok(Local::Ask(signed_by)) => signed_by,
@@ -267,7 +221,7 @@ impl Verifier {
             Err(refusal) => return (Source::Local, Err(refusal.into())),
         };
         let question = Question {
-            hash,
+            hash: TokenHash::of(raw.expose()),
             token: raw.expose().into(),
             bound_to,
             marked: token.header.marks_access_token(),
@@ -342,13 +296,13 @@ impl Verifier {
         let times = Times::new(claims.begins(), expires, issuer.plan.leeway, now);
         let principal = issuer.granted.principal(claims);
         let proved = Proved::new(principal, Some(signed_by), Named::of(claims), times);
+        let proved = proved.proved_for(issuer.number);
         Ok(proved.bound_to(claims.binding()?))
     }
 
     /// A token that says nothing goes to the route's one issuer that is asked about such.
     async fn opaque(
         &self,
-        hash: TokenHash,
         token: BearerToken<'_>,
         wanted: Wanted<'_>,
     ) -> (Option<IssuerId>, Judged) {
@@ -361,7 +315,7 @@ impl Verifier {
             return (None, (Source::Local, Err(Refusal::Opaque.into())));
         };
         let question = Question {
-            hash,
+            hash: TokenHash::of(token.expose()),
             token: token.expose().into(),
             bound_to: None,
             marked: false,

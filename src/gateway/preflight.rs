@@ -13,7 +13,7 @@ use crate::request::X_REQUEST_ID_NAME;
 /// 204 whatever is allowed: it is no refusal, and a browser reads the fields, not the status, to learn why it may not.
 /// The service never sees it.
 pub(super) async fn answer(
-    listener: &Listener,
+    listener: &Listener<'_>,
     session: &mut Session,
     life: &Life,
     asked: &Method,

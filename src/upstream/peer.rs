@@ -21,8 +21,8 @@ use crate::config::plan::UpstreamPlan;
 pub struct Peer {
     address: String,
     weight: u32,
-    in_flight: AtomicU32,
-    pub(super) standing: Standing,
+    in_flight: Arc<AtomicU32>,
+    pub(super) standing: Arc<Standing>,
     template: ArcSwapOption<HttpPeer>,
     build: Arc<Template>,
 }
@@ -32,6 +32,8 @@ pub(super) struct Template {
     sni: String,
     tls: bool,
     ca: Option<Arc<CaType>>,
+    /// What the CA file says, as a hash.
+    authorities: Option<u64>,
     group_key: u64,
     plan_timeouts: crate::config::plan::UpstreamTimeouts,
 }
@@ -43,17 +45,26 @@ impl Template {
             .and_then(|tls| tls.ca.as_deref())
             .map(load_ca)
             .transpose()?;
+        let authorities = ca.as_ref().map(|ca| digest(ca));
         // Pingora's connection pool does not key on the CA: without this, two pools with one address and different
-        // trust would share connections.
+        // trust would share connections, as would one pool before and after its trust was changed.
         let mut hasher = DefaultHasher::new();
         plan.name.hash(&mut hasher);
+        tls.map(|tls| &tls.server_name).hash(&mut hasher);
+        authorities.hash(&mut hasher);
         Ok(Arc::new(Template {
             sni: tls.map_or_else(String::new, |tls| tls.server_name.clone()),
             tls: tls.is_some(),
             ca,
+            authorities,
             group_key: hasher.finish(),
             plan_timeouts: plan.timeouts.clone(),
         }))
+    }
+
+    /// Whether the files that the plan names still say the same.
+    pub(super) fn trusts_as(&self, other: &Template) -> bool {
+        self.authorities == other.authorities
     }
 
     fn peer(&self, address: SocketAddr) -> HttpPeer {
@@ -78,8 +89,8 @@ impl Peer {
         let peer = Peer {
             address: address.to_owned(),
             weight,
-            in_flight: AtomicU32::new(0),
-            standing: Standing::default(),
+            in_flight: Arc::default(),
+            standing: Arc::default(),
             template: ArcSwapOption::empty(),
             build,
         };
@@ -87,6 +98,22 @@ impl Peer {
             peer.resolved(known);
         }
         peer
+    }
+
+    /// The same peer as a plan before had it: how it stands, what it has to do, and where its name leads.
+    pub(super) fn known_as(self, old: &Peer, checked: bool) -> Self {
+        let address = old.template.load();
+        if let Some(address) = address.as_ref().and_then(|peer| peer._address.as_inet()) {
+            self.resolved(*address);
+        }
+        Peer {
+            in_flight: old.in_flight.clone(),
+            standing: match checked || old.standing.is_well() {
+                true => old.standing.clone(),
+                false => self.standing,
+            },
+            ..self
+        }
     }
 
     pub fn weight(&self) -> u32 {
@@ -160,6 +187,14 @@ impl Drop for AtPeer {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn digest(ca: &CaType) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for certificate in ca.iter() {
+        certificate.borrow_raw_cert().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn load_ca(path: &Path) -> Result<Arc<CaType>, String> {

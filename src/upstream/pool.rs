@@ -1,5 +1,7 @@
 //! A named pool: its peers, who of them may be chosen, and a cap on what is in flight.
 
+mod renewed;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,7 @@ use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
 use tokio::task::JoinSet;
 
+use self::renewed::{breaker, members};
 use super::NoPeer;
 use super::balance::{Chooser, Layout};
 use super::breaker::{Breaker, Ticket};
@@ -20,14 +23,14 @@ use super::standing::State;
 use super::tried::{Failure, Tried};
 use crate::clock::{Clock, millis};
 use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, UpstreamMetrics};
 
 /// A name with more addresses than this is a mistake, or an attack.
 const MOST_MEMBERS: usize = 1024;
 
 pub struct Pool {
-    pub id: UpstreamId,
     pub name: Arc<str>,
+    plan: UpstreamPlan,
     members: ArcSwap<Vec<Arc<Peer>>>,
     /// The name whose addresses are the members.
     dns: Option<String>,
@@ -46,7 +49,7 @@ pub struct Pool {
     max_in_flight: Option<usize>,
     in_flight: Arc<AtomicUsize>,
     gauge: IntGauge,
-    metrics: Arc<Metrics>,
+    metrics: Arc<UpstreamMetrics>,
     clock: Clock,
 }
 
@@ -61,19 +64,24 @@ impl Pool {
     pub(super) fn new(
         id: UpstreamId,
         plan: &UpstreamPlan,
-        metrics: &Arc<Metrics>,
+        metrics: &Metrics,
         clock: &Clock,
     ) -> Result<Self, String> {
         let template = Template::new(plan)?;
-        let peers = plan
-            .peers
-            .iter()
-            .map(|peer| Arc::new(Peer::new(&peer.address, peer.weight, template.clone())))
-            .collect();
+        Ok(Self::of(plan, template, metrics.upstream(id), clock, None))
+    }
+
+    fn of(
+        plan: &UpstreamPlan,
+        template: Arc<Template>,
+        metrics: &Arc<UpstreamMetrics>,
+        clock: &Clock,
+        old: Option<&Arc<Pool>>,
+    ) -> Self {
         let pool = Pool {
-            id,
             name: plan.name.clone(),
-            members: ArcSwap::from_pointee(peers),
+            plan: plan.clone(),
+            members: ArcSwap::from_pointee(members(plan, &template, old)),
             dns: plan.dns.clone(),
             template,
             layout: ArcSwap::from_pointee(Layout::new(Vec::new(), &plan.balance)),
@@ -84,18 +92,15 @@ impl Pool {
             outlier: plan.outlier.clone(),
             budget: Budget::new(plan.retries.budget),
             retries: plan.retries.clone(),
-            breaker: plan.rate.clone().map(|rate| {
-                let gauge = metrics.upstream_breaker(id).clone();
-                Breaker::new(rate, plan.name.clone(), clock.clone(), gauge)
-            }),
+            breaker: breaker(plan, metrics, clock, old),
             max_in_flight: plan.max_in_flight,
-            in_flight: Arc::default(),
-            gauge: metrics.upstream_in_flight(id).clone(),
+            in_flight: old.map(|old| old.in_flight.clone()).unwrap_or_default(),
+            gauge: metrics.in_flight().clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };
         pool.arrange(&pool.alone(), clock.monotonic());
-        Ok(pool)
+        pool
     }
 
     pub fn peers(&self) -> Arc<Vec<Arc<Peer>>> {
@@ -105,6 +110,11 @@ impl Pool {
     /// The name whose addresses are the peers.
     pub fn dns(&self) -> Option<&str> {
         self.dns.as_deref()
+    }
+
+    /// Requests at the pool now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     pub fn balance(&self) -> &Balance {
@@ -166,7 +176,7 @@ impl Pool {
                 due = due.min(until);
             }
         }
-        self.metrics.upstream_peers(self.id, counts);
+        self.metrics.peers(counts);
         self.layout
             .store(Arc::new(Layout::new(usable, self.balance())));
         self.due.store(due, Ordering::Release);

@@ -1,10 +1,12 @@
-//! Proofs that are kept: a token is known by the SHA-256 of all of it, and a hit is one digest and one look-up.
+//! Proofs that are kept: a token is known by a digest of all of it, and a hit is one digest and one look-up.
 //!
 //! Only proofs enter, so that garbage cannot push good tokens out. What was true when a token was proved is asked again
 //! on each hit: its times, and that the issuer still has the very key that signed it. That nobody revoked it the
 //! verifier asks of every proof, kept or new: one that is revoked stays, so that it costs no signature and no question.
-//! A plan has its own verifier and so its own caches: nothing that another configuration proved is ever found here.
+//! Plans share the cache as long as its size stays, and a proof is good for as long as the rules are the very ones that
+//! it passed: what was proved for an issuer that has changed since is never found.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,19 +24,6 @@ use super::principal::Principal;
 use super::revoked::{Facts, Revocations};
 use crate::clock::{Clock, millis};
 
-/// Of the whole token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct TokenHash([u8; 32]);
-
-impl TokenHash {
-    pub(super) fn of(token: &str) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest.as_ref());
-        TokenHash(hash)
-    }
-}
-
 /// Somebody, and everything that must still hold when a kept proof is used.
 #[derive(Debug)]
 pub(super) struct Proved {
@@ -45,6 +34,8 @@ pub(super) struct Proved {
     seen_in: AtomicU64,
     /// The epoch of the revocations at which it was last found clear of them.
     clear_at: AtomicU64,
+    /// The number of the issuer, as the plan had it, that it was proved for.
+    proved_for: u64,
     named: Named,
     pub(super) times: Times,
     /// What its user has to show beside it.
@@ -183,11 +174,22 @@ impl Proved {
             signed_by,
             seen_in: AtomicU64::new(0),
             clear_at: AtomicU64::new(0),
+            proved_for: 0,
             named,
             times,
             bound_to: None,
             weight,
         }
+    }
+
+    /// Notes whose rules it passed: see `Trusted::number`.
+    pub(super) fn proved_for(mut self, issuer: u64) -> Self {
+        self.proved_for = issuer;
+        self
+    }
+
+    pub(super) fn was_proved_for(&self, issuer: u64) -> bool {
+        self.proved_for == issuer
     }
 
     pub(super) fn bound_to(mut self, binding: Option<Binding>) -> Self {
@@ -256,13 +258,13 @@ impl Now {
     }
 }
 
-/// Bounded in bytes.
-pub(super) struct Proofs {
-    cache: Cache<TokenHash, Arc<Proved>, Bytes, DefaultHashBuilder, Evicted>,
+/// Bounded in bytes. `K` is what a token is known by.
+pub(super) struct Proofs<K> {
+    cache: Cache<K, Arc<Proved>, Bytes, DefaultHashBuilder, Evicted>,
     max_age: Duration,
 }
 
-impl Proofs {
+impl<K: Copy + Eq + Hash> Proofs<K> {
     /// `evictions` counts what was pushed out before its time.
     pub(super) fn new(max_bytes: u64, max_age: Duration, evictions: Option<IntCounter>) -> Self {
         // Fewer than fit, at half a kilobyte each beside the grants: the number sizes tables at the start, and they grow.
@@ -279,34 +281,35 @@ impl Proofs {
         }
     }
 
-    /// The proof of this token, if there is one that is not older than `max_age` and still holds. One that is dead is
-    /// dropped; one that is only too old for this caller stays for others.
+    /// The proof of this token, if there is one that is not older than `max_age` and still holds: `keys` says with which
+    /// store, `None` if it was proved for an issuer that is no more. One that is dead is dropped; one that is only too old for this caller stays for others.
     pub(super) fn get<'k>(
         &self,
-        hash: &TokenHash,
+        known_by: &K,
         max_age: Duration,
         now: Now,
-        keys: impl FnOnce(&Proved) -> &'k KeyStore,
+        keys: impl FnOnce(&Proved) -> Option<&'k KeyStore>,
     ) -> Option<Arc<Proved>> {
-        let proved = self.cache.get(hash)?;
+        let proved = self.cache.get(known_by)?;
         let store = keys(&proved);
-        if proved.holds(store, max_age, now) {
+        let holds = |max_age| store.is_some_and(|store| proved.holds(store, max_age, now));
+        if holds(max_age) {
             return Some(proved);
         }
-        if !proved.holds(store, self.max_age.max(max_age), now) {
+        if !holds(self.max_age.max(max_age)) {
             self.cache
-                .remove_if(hash, |kept| Arc::ptr_eq(kept, &proved));
+                .remove_if(known_by, |kept| Arc::ptr_eq(kept, &proved));
         }
         None
     }
 
-    pub(super) fn put(&self, hash: TokenHash, proved: Arc<Proved>) {
-        self.cache.insert(hash, proved);
+    pub(super) fn put(&self, known_by: K, proved: Arc<Proved>) {
+        self.cache.insert(known_by, proved);
     }
 
     /// What was proved is no longer so.
-    pub(super) fn forget(&self, hash: &TokenHash) {
-        self.cache.remove(hash);
+    pub(super) fn forget(&self, known_by: &K) {
+        self.cache.remove(known_by);
     }
 
     pub(super) fn max_age(&self) -> Duration {
@@ -325,8 +328,8 @@ impl Proofs {
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<TokenHash, Arc<Proved>> for Bytes {
-    fn weight(&self, _: &TokenHash, proved: &Arc<Proved>) -> u64 {
+impl<K> Weighter<K, Arc<Proved>> for Bytes {
+    fn weight(&self, _: &K, proved: &Arc<Proved>) -> u64 {
         proved.weight
     }
 }
@@ -334,10 +337,10 @@ impl Weighter<TokenHash, Arc<Proved>> for Bytes {
 #[derive(Clone)]
 struct Evicted(Option<IntCounter>);
 
-impl Lifecycle<TokenHash, Arc<Proved>> for Evicted {
+impl<K> Lifecycle<K, Arc<Proved>> for Evicted {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _: TokenHash, _: Arc<Proved>) {
+    fn on_evict(&self, (): &mut (), _: K, _: Arc<Proved>) {
         if let Some(evictions) = &self.0 {
             evictions.inc();
         }

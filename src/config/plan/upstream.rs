@@ -9,7 +9,7 @@ use http::HeaderName;
 
 use super::UpstreamId;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamPlan {
     pub name: Arc<str>,
     /// Empty where `dns` is.
@@ -33,7 +33,7 @@ pub struct UpstreamPlan {
 }
 
 /// How peers are asked whether they are well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthPlan {
     pub path: String,
     pub interval: Duration,
@@ -45,7 +45,7 @@ pub struct HealthPlan {
 }
 
 /// When a peer is left out because requests to it fail.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutlierPlan {
     /// In a row, at least 1.
     pub failures: u32,
@@ -54,7 +54,7 @@ pub struct OutlierPlan {
 }
 
 /// What is tried again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPlan {
     /// The first included: 1 to 5.
     pub attempts: usize,
@@ -78,7 +78,7 @@ pub struct RetryOn {
 }
 
 /// When the breaker opens, and how it closes again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RatePlan {
     /// Results that are looked back on.
     pub window: usize,
@@ -89,7 +89,7 @@ pub struct RatePlan {
     pub half_open: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FallbackPlan {
     pub status: u16,
     pub body: Bytes,
@@ -115,14 +115,14 @@ pub enum HashOn {
     Header(HeaderName),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerPlan {
     /// `host:port` as written; a name is looked up again every ten seconds.
     pub address: String,
     pub weight: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
     pub connect: Duration,
     pub read: Duration,
@@ -130,7 +130,7 @@ pub struct UpstreamTimeouts {
     pub idle: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// Never empty: an empty name would switch Pingora's check off.
     pub server_name: String,

@@ -90,7 +90,7 @@ impl AdminState for Gateway {
         pools
             .map(|(pool, plan)| UpstreamState {
                 name: pool.name.to_string(),
-                in_flight: self.metrics.upstream_in_flight(pool.id).get(),
+                in_flight: pool.in_flight(),
                 max_in_flight: plan.max_in_flight,
                 tls: plan.tls.is_some(),
                 breaker: pool.breaker(),

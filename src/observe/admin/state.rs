@@ -77,7 +77,7 @@ pub struct KeyState {
 #[derive(Debug, Clone, Serialize)]
 pub struct UpstreamState {
     pub name: String,
-    pub in_flight: i64,
+    pub in_flight: usize,
     pub max_in_flight: Option<usize>,
     pub tls: bool,
     /// `closed`, `open` or `half_open`; `None` if it has none that opens.
