@@ -214,7 +214,7 @@ impl Life {
 
 /// 101 is the last answer on its connection, all other 1xx come before one (RFC 9110 section 15.2).
 pub(super) fn is_interim(status: StatusCode) -> bool {
-    status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS
+    status.is_informational() && status.as_u16() != 101
 }
 
 /// Whether the request can be sent a second time: RFC 9110 section 9.2.2, and Pingora keeps 64 KiB of a body.
