@@ -206,12 +206,21 @@ impl Forwarded {
             .or_else(|| HeaderValue::from_str(&target.host).ok());
         Forwarded {
             source: HeaderValue::from_str(&source).unwrap_or(HeaderValue::from_static("unknown")),
-            proto: believed(&X_FORWARDED_PROTO).unwrap_or(own_proto),
+            proto: believed(&X_FORWARDED_PROTO)
+                .filter(is_scheme)
+                .unwrap_or(own_proto),
             host: believed(&X_FORWARDED_HOST)
                 .or(own_host)
                 .unwrap_or(HeaderValue::from_static("unknown")),
         }
     }
+}
+
+/// Services put links together with it. Some proxies name WebSocket's schemes.
+fn is_scheme(proto: &HeaderValue) -> bool {
+    const KNOWN: [&[u8]; 4] = [b"http", b"https", b"ws", b"wss"];
+    let named = proto.as_bytes();
+    KNOWN.iter().any(|known| named.eq_ignore_ascii_case(known))
 }
 
 /// HTTP/2 may split a `Cookie`, HTTP/1 may not (RFC 9113 section 8.2.3), and servers there read the first field only.

@@ -10,6 +10,7 @@
 mod answers;
 mod carry;
 mod faults;
+mod flood;
 mod keys;
 mod matrix;
 mod peers_that_die;

@@ -26,6 +26,7 @@ pub struct Setup {
     pub drain: String,
     pub admin: String,
     pub revocations: String,
+    pub token_cache: String,
 }
 
 impl Setup {
@@ -47,6 +48,7 @@ impl Setup {
             drain: "{ drain: 5s }".to_owned(),
             admin: "{ address: '127.0.0.1:9' }".to_owned(),
             revocations: "{}".to_owned(),
+            token_cache: "{}".to_owned(),
         }
     }
 
@@ -101,7 +103,8 @@ impl Setup {
     pub fn yaml(&self) -> String {
         format!(
             "server: {{ threads: 1, shutdown: {} }}\nadmin: {}\n\
-             listeners: {}\nlimits: {}\nissuers: {}\nrevocations: {}\nupstreams: {}\nroutes: {}\n",
+             listeners: {}\nlimits: {}\nissuers: {}\nrevocations: {}\nupstreams: {}\nroutes: {}\n\
+             token_cache: {}\n",
             self.drain,
             self.admin,
             self.listeners,
@@ -109,7 +112,8 @@ impl Setup {
             self.issuers,
             self.revocations,
             self.upstreams,
-            self.routes
+            self.routes,
+            self.token_cache
         )
     }
 
