@@ -8,10 +8,10 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::clock::Clock;
 use portcullis::config::plan::{
-    AdminPlan, Algorithm, IssuerId, IssuerPlan, KeysFrom, KeysPlan, Limits, Plan, ServerPlan,
-    Unmarked,
+    AdminPlan, Algorithm, IssuerId, IssuerPlan, KeysFrom, KeysPlan, Limits, Plan, Schemes,
+    ServerPlan, Unmarked,
 };
-use portcullis::credential::bearer;
+use portcullis::credential::{BearerToken, CredentialFault, read};
 use portcullis::observe::metrics::Metrics;
 use portcullis::verify::{Verifier, Wanted};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -27,6 +27,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ISSUER: &str = "https://sso.example.com/realms/eazybank";
 const NOW: u64 = 1_790_000_000;
+
+fn bearer(value: &[u8]) -> Result<BearerToken<'_>, CredentialFault> {
+    let credential = read([value].into_iter(), 8192, Schemes::Bearer);
+    credential.map(|credential| credential.token)
+}
 
 fn plan(keys: std::path::PathBuf, cache_bytes: u64) -> Plan {
     let second = Duration::from_secs(1);
@@ -76,6 +81,7 @@ fn plan(keys: std::path::PathBuf, cache_bytes: u64) -> Plan {
             },
             not_before: None,
             logout_clients: Vec::new(),
+            dpop: portcullis::config::plan::Dpop::Refuse,
             introspection: None,
         }],
         token_cache: portcullis::config::plan::TokenCachePlan {
@@ -126,7 +132,7 @@ fn benches(criterion: &mut Criterion) {
         let value = format!("Bearer {token}");
         group.bench_function(name, |bench| {
             bench.iter(|| {
-                let token = bearer([black_box(value.as_bytes())].into_iter(), 8192);
+                let token = bearer(black_box(value.as_bytes()));
                 let verdict = verifier.prove(token.expect("a credential"), Wanted::default());
                 // Nothing waits here, so one poll is the whole future.
                 let verdict = now(verdict);
@@ -140,7 +146,7 @@ fn benches(criterion: &mut Criterion) {
     // The first one may fetch; during the cool-down that follows, the others are refused at once.
     let unknown = rsa.token("RS256", "nobody", &claims);
     let value = format!("Bearer {unknown}");
-    let token = bearer([value.as_bytes()].into_iter(), 8192).expect("a credential");
+    let token = bearer(value.as_bytes()).expect("a credential");
     assert!(
         runtime
             .block_on(verifier.prove(token, Wanted::default()))
@@ -162,7 +168,7 @@ fn benches(criterion: &mut Criterion) {
     let value = format!("Bearer {rs256}");
     group.bench_function("kept", |bench| {
         bench.iter(|| {
-            let token = bearer([black_box(value.as_bytes())].into_iter(), 8192);
+            let token = bearer(black_box(value.as_bytes()));
             let token = token.expect("a credential");
             let verdict = now(keeping.prove(token, Wanted::default()));
             assert!(verdict.outcome.is_ok());

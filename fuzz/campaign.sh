@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${1:?usage: fuzz/campaign.sh SECONDS [TARGET...]}
 shift
-all=(whole_proxy jwt jwks introspection target config proxy_header claim_to_header authorization)
+all=(whole_proxy jwt dpop jwks introspection target config proxy_header claim_to_header authorization)
 [ $# -gt 0 ] || set -- "${all[@]}"
 read -ra fuzz <<<"${CARGO_FUZZ:-cargo +nightly fuzz}"
 

@@ -1,6 +1,8 @@
-//! Exactly one bearer token, or precisely why not (RFC 6750 section 2.1).
+//! Exactly one token, or precisely why not (RFC 6750 section 2.1), and the proof beside it (RFC 9449 section 7.1).
 
 use std::fmt;
+
+use crate::config::plan::Schemes;
 
 /// The token as it was sent. It never prints.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,26 +27,48 @@ impl fmt::Debug for BearerToken<'_> {
     }
 }
 
-/// Why there is no bearer token.
+/// How a token was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// RFC 6750: whoever has it may use it.
+    Bearer,
+    /// RFC 9449: with a proof that its user has its key.
+    Dpop,
+}
+
+/// What `Authorization` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credential<'a> {
+    pub scheme: Scheme,
+    pub token: BearerToken<'a>,
+}
+
+/// Why there is no credential.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialFault {
     /// No `Authorization`, or another scheme: 401 without an error code.
     Missing,
     /// Two `Authorization` fields: 400.
     Several,
-    /// Not `Bearer` SP token68: 400.
+    /// Not a scheme, SP and token68: 400.
     Malformed,
     /// Longer than `limits.token_bytes`: 400.
     Oversized,
+    /// The scheme `DPoP` without a `DPoP` field: 401.
+    NoProof,
+    /// Two `DPoP` fields, or one that can hold no JWT: 401.
+    BadProof,
 }
 
-/// Reads the one credential of a request from all of its `Authorization` field values.
+/// Reads the one credential of a request from all of its `Authorization` field values. Where the scheme `DPoP` is not
+/// taken, it is like any other that we do not know.
 ///
 /// Blanks around the value are no part of it (RFC 9110 section 5.5); the HTTP layer has trimmed them.
-pub fn bearer<'a>(
+pub fn read<'a>(
     mut values: impl Iterator<Item = &'a [u8]>,
     max_bytes: usize,
-) -> Result<BearerToken<'a>, CredentialFault> {
+    schemes: Schemes,
+) -> Result<Credential<'a>, CredentialFault> {
     let value = values.next().ok_or(CredentialFault::Missing)?;
     // Two credentials, whatever their schemes: choosing one is a guess that another reader may make otherwise.
     if values.next().is_some() {
@@ -54,18 +78,22 @@ pub fn bearer<'a>(
         .iter()
         .position(|byte| !is_tchar(*byte))
         .unwrap_or(value.len());
-    let (scheme, rest) = value.split_at(end);
-    if scheme.is_empty() {
+    let (name, rest) = value.split_at(end);
+    if name.is_empty() {
         return Err(CredentialFault::Malformed);
     }
     // RFC 9110 section 11.1: the scheme has no case. Another one is no attempt to show us a token (RFC 6750 section
     // 3.1), if it is a scheme at all.
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
+    let scheme = if name.eq_ignore_ascii_case(b"bearer") {
+        Scheme::Bearer
+    } else if schemes.has_dpop() && name.eq_ignore_ascii_case(b"dpop") {
+        Scheme::Dpop
+    } else {
         return match rest.first() {
             None | Some(b' ') => Err(CredentialFault::Missing),
             Some(_) => Err(CredentialFault::Malformed),
         };
-    }
+    };
     // RFC 6750 section 2.1: 1*SP, and blanks only.
     let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
     let token = &rest[blanks..];
@@ -80,9 +108,24 @@ pub fn bearer<'a>(
     }
     // token68 is ASCII, so this cannot fail.
     match std::str::from_utf8(token) {
-        Ok(token) => Ok(BearerToken(token)),
+        Ok(token) => Ok(Credential {
+            scheme,
+            token: BearerToken(token),
+        }),
         Err(_) => Err(CredentialFault::Malformed),
     }
+}
+
+/// A proof with a key of 8192 bits and the longest target has some 12 kB; most have 600 bytes.
+const MAX_PROOF: usize = 16 * 1024;
+
+/// Reads the one proof of a request from all of its `DPoP` field values (RFC 9449 section 4.3, points 1 and 2).
+pub fn proof<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, CredentialFault> {
+    let value = values.next().ok_or(CredentialFault::NoProof)?;
+    if values.next().is_some() || value.len() > MAX_PROOF || !is_token68(value) {
+        return Err(CredentialFault::BadProof);
+    }
+    std::str::from_utf8(value).map_err(|_| CredentialFault::BadProof)
 }
 
 /// RFC 9110 section 11.2: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.

@@ -6,7 +6,7 @@ mod strip;
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -15,10 +15,13 @@ pub use strip::Stripper;
 use crate::authorize::Permit;
 use crate::config::plan::{CorsPlan, HeaderEdits, RoutePlan};
 use crate::cors;
+use crate::reject;
 use crate::request::{
     RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID, X_REQUEST_ID_NAME, unescaped,
 };
 
+/// RFC 9449 section 4.1.
+pub const DPOP: HeaderName = HeaderName::from_static("dpop");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -55,9 +58,15 @@ pub fn request(
     let mut parts = take(head);
     let fields = &mut parts.headers;
     let forwarded = Forwarded::of(fields, target, caller);
+    let trailers = parts.version == Version::HTTP_2 && asks_for_trailers(fields);
     stripper.strip(fields);
+    if trailers {
+        fields.insert(header::TE, TRAILERS);
+    }
     if !route.keep_authorization {
         fields.remove(header::AUTHORIZATION);
+        // Made for us, as the token was; with a token that a service keeps, it may judge the proof too.
+        fields.remove(DPOP);
     }
     if trace.started_here() {
         fields.remove(TRACESTATE);
@@ -81,10 +90,57 @@ pub fn request(
     if let Some(principal) = permit.principal() {
         identity::write(fields, principal, &route.forward_headers);
     }
+    if parts.version == Version::HTTP_2 {
+        name_host(fields, &parts.uri)?;
+        // There are no interim answers on the way back: who waits for one has it from us.
+        fields.remove(header::EXPECT);
+    }
     if let Some(uri) = matched(route, target, origin_form)? {
         parts.uri = uri;
     }
     *head = parts.into();
+    Ok(())
+}
+
+/// What makes a request a handshake again, after everything that is for one connection alone was taken out (RFC 6455
+/// section 4.1). Only for a request that [`crate::request::opens_websocket`].
+pub fn handshake(head: &mut RequestHeader) -> pingora::Result<()> {
+    head.insert_header(header::CONNECTION, UPGRADE)?;
+    head.insert_header(header::UPGRADE, WEBSOCKET)
+}
+
+/// The same on the way back, with nothing in it that could be read as framing (RFC 9110 section 15.2).
+pub fn switched(head: &mut ResponseHeader) -> pingora::Result<()> {
+    head.remove_header(&header::CONTENT_LENGTH);
+    head.remove_header(&header::TRANSFER_ENCODING);
+    head.insert_header(header::CONNECTION, UPGRADE)?;
+    head.insert_header(header::UPGRADE, WEBSOCKET)
+}
+
+const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// The one use of `TE` that HTTP/2 has (RFC 9113 section 8.2.2); gRPC servers insist on it.
+fn asks_for_trailers(fields: &HeaderMap) -> bool {
+    fields
+        .get(header::TE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// HTTP/2 may name the host in its target alone, which is about to be another.
+fn name_host(fields: &mut HeaderMap, uri: &Uri) -> pingora::Result<()> {
+    if fields.contains_key(header::HOST) {
+        return Ok(());
+    }
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let host = HeaderValue::from_str(authority.unwrap_or_default()).map_err(|_| {
+        pingora::Error::explain(
+            pingora::ErrorType::InternalError,
+            "the authority is no field's value",
+        )
+    })?;
+    fields.insert(header::HOST, host);
     Ok(())
 }
 
@@ -110,6 +166,13 @@ pub fn response(
         }
     }
     head.insert_header(X_REQUEST_ID_NAME, request_id.value().clone())
+}
+
+/// The nonce that the caller's next DPoP proof needs (RFC 9449 section 8.2: an answer that is kept would give out an old
+/// one).
+pub fn nonce(head: &mut ResponseHeader, nonce: &HeaderValue) -> pingora::Result<()> {
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    head.insert_header(reject::DPOP_NONCE, nonce.clone())
 }
 
 /// Says what a route's CORS says, in place of what the service did: two answers to a browser are none.
@@ -163,6 +226,40 @@ pub fn without_chunks(head: &mut ResponseHeader, version: http::Version) {
     }
 }
 
+/// Scheme and authority that the caller's own caller sees, as far as a trusted proxy says so.
+pub fn outside<'a>(
+    fields: &'a HeaderMap,
+    caller: Caller<'_>,
+) -> (Option<&'a HeaderValue>, Option<&'a HeaderValue>) {
+    let trusted = caller.is_trusted();
+    let proto = believed(fields, &X_FORWARDED_PROTO, trusted);
+    let host = believed(fields, &X_FORWARDED_HOST, trusted);
+    (proto.filter(|proto| is_scheme(proto)), host)
+}
+
+/// A field that only a trusted proxy may send, if it was sent once.
+fn believed<'a>(
+    fields: &'a HeaderMap,
+    name: &HeaderName,
+    trusted: bool,
+) -> Option<&'a HeaderValue> {
+    if !trusted {
+        return None;
+    }
+    let mut sent = fields.get_all(name).iter();
+    match (sent.next(), sent.next()) {
+        (Some(value), None) => Some(value),
+        _ => None,
+    }
+}
+
+impl Caller<'_> {
+    fn is_trusted(&self) -> bool {
+        self.address
+            .is_some_and(|address| self.trusted.iter().any(|net| net.contains(&address)))
+    }
+}
+
 struct Forwarded {
     source: HeaderValue,
     proto: HeaderValue,
@@ -171,19 +268,8 @@ struct Forwarded {
 
 impl Forwarded {
     fn of(fields: &HeaderMap, target: &Target, caller: Caller<'_>) -> Self {
-        let trusted = caller
-            .address
-            .is_some_and(|address| caller.trusted.iter().any(|net| net.contains(&address)));
-        let believed = |name: &HeaderName| {
-            if !trusted {
-                return None;
-            }
-            let mut sent = fields.get_all(name).iter();
-            match (sent.next(), sent.next()) {
-                (Some(value), None) => Some(value.clone()),
-                _ => None,
-            }
-        };
+        let trusted = caller.is_trusted();
+        let believed = |name: &HeaderName| believed(fields, name, trusted).cloned();
         let address = caller
             .address
             .map_or_else(|| "unknown".to_owned(), |address| address.to_string());

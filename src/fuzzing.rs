@@ -18,7 +18,7 @@ pub use self::credentials::authorization;
 pub use self::proxy_header::proxy_header;
 pub use self::target::target;
 pub use self::whole_proxy::whole_proxy;
-pub use crate::verify::fuzzing::{introspection, jwks, jwt};
+pub use crate::verify::fuzzing::{dpop, introspection, jwks, jwt};
 
 #[cfg(test)]
 mod tests;

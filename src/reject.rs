@@ -3,16 +3,20 @@
 //! Nothing below this module knows about HTTP answers. The exact reason goes to the log and the metrics; the caller
 //! gets a fixed sentence (contract section 4, RFC 6750 section 3, RFC 9457).
 
+mod grpc;
 mod raw;
 mod write;
 
+pub use grpc::grpc_status;
 pub use raw::raw;
-pub use write::{Circumstances, bare, body, keep_alive_if_possible, problem, title, write};
+pub use write::{
+    Circumstances, DPOP_NONCE, bare, body, keep_alive_if_possible, problem, title, write,
+};
 
 use crate::authorize::Denial;
 use crate::credential::CredentialFault;
 use crate::upstream::NoPeer;
-use crate::verify::{Fault, Refusal, Unjudged};
+use crate::verify::{Fault, ProofFlaw, Refusal, Unjudged};
 
 macro_rules! rejections {
     ($($(#[$doc:meta])* $variant:ident => $label:literal,)*) => {
@@ -65,8 +69,23 @@ rejections! {
     WrongKind => "wrong_kind",
     Unmarked => "unmarked",
     SenderConstrained => "sender_constrained",
+    Unbound => "unbound",
     Inactive => "inactive",
     Revoked => "revoked",
+    /// The scheme `DPoP` without a proof.
+    DpopMissing => "dpop_missing",
+    DpopMalformed => "dpop_malformed",
+    DpopKey => "dpop_key",
+    DpopSignature => "dpop_signature",
+    DpopMethod => "dpop_method",
+    DpopTarget => "dpop_target",
+    DpopTime => "dpop_time",
+    DpopToken => "dpop_token",
+    DpopHolder => "dpop_holder",
+    DpopNonce => "dpop_nonce",
+    DpopReplayed => "dpop_replayed",
+    /// Proofs come faster than they can be remembered.
+    DpopBusy => "dpop_busy",
     KeysUnavailable => "keys_unavailable",
     KeysStale => "keys_stale",
     KeyFetchFailed => "key_fetch_failed",
@@ -78,6 +97,8 @@ rejections! {
     MissingScope => "missing_scope",
     MissingRole => "missing_role",
     TooManyRequests => "too_many_requests",
+    /// The caller's HTTP, or what it speaks over it, cannot be carried over that of the peers.
+    HttpVersion => "http_version",
     /// The pool's cap on requests in flight is reached.
     UpstreamBusy => "upstream_busy",
     /// The pool's breaker is open.
@@ -92,7 +113,7 @@ rejections! {
     Internal => "internal",
 }
 
-/// RFC 6750 section 3: what `WWW-Authenticate` says.
+/// RFC 6750 section 3, RFC 9449 section 7.1: what `WWW-Authenticate` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Challenge {
     None,
@@ -101,6 +122,10 @@ pub enum Challenge {
     InvalidRequest,
     InvalidToken,
     InsufficientScope,
+    /// RFC 9449 section 7.1.
+    InvalidProof,
+    /// RFC 9449 section 9.
+    UseNonce,
 }
 
 /// What the caller gets for one rejection.
@@ -115,6 +140,7 @@ pub struct Answer {
 }
 
 const NOT_VALID: &str = "The access token is not valid here.";
+const NO_PROOF: &str = "The DPoP proof is not valid for this request.";
 
 impl Rejection {
     /// Position in [`Rejection::ALL`].
@@ -124,7 +150,7 @@ impl Rejection {
 
     #[rustfmt::skip]
     pub fn answer(self) -> Answer {
-        use Challenge::{Bare, InsufficientScope, InvalidRequest, InvalidToken, None as Silent};
+        use Challenge::{Bare, InsufficientScope, InvalidProof, InvalidRequest, InvalidToken, None as Silent, UseNonce};
         let say = |status, challenge, detail| Answer { status, challenge, detail, retry_after: None };
         let later = |status, seconds, detail| Answer { status, challenge: Silent, detail, retry_after: Some(seconds) };
         match self {
@@ -157,9 +183,22 @@ impl Rejection {
             | Rejection::WrongKind
             | Rejection::Unmarked
             | Rejection::SenderConstrained
+            | Rejection::Unbound
             | Rejection::Inactive
             | Rejection::Revoked => say(401, InvalidToken, NOT_VALID),
-            Rejection::KeysUnavailable
+            Rejection::DpopMissing => say(401, InvalidProof, "A DPoP proof is needed."),
+            Rejection::DpopMalformed
+            | Rejection::DpopKey
+            | Rejection::DpopSignature
+            | Rejection::DpopMethod
+            | Rejection::DpopTarget
+            | Rejection::DpopToken
+            | Rejection::DpopHolder
+            | Rejection::DpopReplayed => say(401, InvalidProof, NO_PROOF),
+            Rejection::DpopTime
+            | Rejection::DpopNonce => say(401, UseNonce, "The DPoP proof needs the nonce of this answer."),
+            Rejection::DpopBusy
+            | Rejection::KeysUnavailable
             | Rejection::KeysStale
             | Rejection::KeyFetchFailed
             | Rejection::IntrospectionFailed
@@ -170,6 +209,7 @@ impl Rejection {
             | Rejection::MissingScope
             | Rejection::MissingRole => say(403, InsufficientScope, "The access token does not grant this."),
             Rejection::TooManyRequests => later(429, 1, "Too many requests."),
+            Rejection::HttpVersion => say(505, Silent, "The service speaks another version of HTTP."),
             Rejection::UpstreamBusy
             | Rejection::UpstreamOpen
             | Rejection::NoPeer => later(503, 1, "The service is not available just now."),
@@ -188,6 +228,8 @@ impl From<CredentialFault> for Rejection {
             CredentialFault::Several => Rejection::SeveralCredentials,
             CredentialFault::Malformed => Rejection::MalformedCredential,
             CredentialFault::Oversized => Rejection::OversizedToken,
+            CredentialFault::NoProof => Rejection::DpopMissing,
+            CredentialFault::BadProof => Rejection::DpopMalformed,
         }
     }
 }
@@ -211,6 +253,8 @@ impl From<Fault> for Rejection {
                 Refusal::Kind => Rejection::WrongKind,
                 Refusal::Unmarked => Rejection::Unmarked,
                 Refusal::SenderConstrained => Rejection::SenderConstrained,
+                Refusal::Unbound => Rejection::Unbound,
+                Refusal::Proof(flaw) => flaw.into(),
                 Refusal::Inactive => Rejection::Inactive,
                 Refusal::Revoked => Rejection::Revoked,
             },
@@ -221,7 +265,25 @@ impl From<Fault> for Rejection {
                 Unjudged::IntrospectionFailed => Rejection::IntrospectionFailed,
                 Unjudged::IntrospectionBusy => Rejection::IntrospectionBusy,
                 Unjudged::IntrospectionOpen => Rejection::IntrospectionOpen,
+                Unjudged::ProofsFull => Rejection::DpopBusy,
             },
+        }
+    }
+}
+
+impl From<ProofFlaw> for Rejection {
+    fn from(flaw: ProofFlaw) -> Self {
+        match flaw {
+            ProofFlaw::Malformed => Rejection::DpopMalformed,
+            ProofFlaw::Key => Rejection::DpopKey,
+            ProofFlaw::Signature => Rejection::DpopSignature,
+            ProofFlaw::Method => Rejection::DpopMethod,
+            ProofFlaw::Target => Rejection::DpopTarget,
+            ProofFlaw::Time => Rejection::DpopTime,
+            ProofFlaw::Token => Rejection::DpopToken,
+            ProofFlaw::Holder => Rejection::DpopHolder,
+            ProofFlaw::Nonce => Rejection::DpopNonce,
+            ProofFlaw::Replayed => Rejection::DpopReplayed,
         }
     }
 }

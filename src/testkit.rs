@@ -28,6 +28,7 @@ pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
             tls: None,
             proxy_protocol: Arc::from([]),
             trusted_proxies: Arc::new([]),
+            public_url: None,
         }],
         admin: AdminPlan {
             address: ([127, 0, 0, 1], 9072).into(),
@@ -89,6 +90,7 @@ pub(crate) fn issuer(name: &str) -> IssuerPlan {
         },
         not_before: None,
         logout_clients: Vec::new(),
+        dpop: crate::config::plan::Dpop::Refuse,
         introspection: None,
     }
 }
@@ -113,6 +115,7 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
             read: Duration::from_secs(30),
             write: Duration::from_secs(10),
             idle: Duration::from_secs(15),
+            stream: Duration::from_secs(300),
         },
         retries: RetryPlan {
             attempts: 2,
@@ -128,6 +131,7 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
         rate: None,
         fallback: None,
         tls: None,
+        http2: false,
     }
 }
 
@@ -142,6 +146,7 @@ pub(crate) fn route(path: &str) -> RoutePlan {
         upstream: UpstreamId(0).into(),
         access: Access::Token(Policy::default()),
         keep_authorization: false,
+        websocket: false,
         forward_headers: Vec::new(),
         rate_limit: None,
         timeout: Duration::from_secs(30),

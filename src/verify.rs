@@ -4,11 +4,13 @@
 //! and only what could be accepted costs a key look-up, then a signature (RFC 7515 section 5.2, RFC 7519 section 7.2,
 //! RFC 8725). Refusing on unproved data is safe; nothing is accepted before the signature held.
 
+mod asked;
 mod binding;
 mod cache;
 mod claims;
 mod crypto;
 mod digest;
+mod dpop;
 pub mod fault;
 mod fetch;
 mod grants;
@@ -22,7 +24,9 @@ mod not_before;
 mod operate;
 pub mod principal;
 pub mod revoked;
+mod standing;
 mod trusted;
+mod usable;
 mod weak;
 mod verdict;
 
@@ -32,15 +36,16 @@ pub(crate) mod fuzzing;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use crypto::install as install_crypto;
+pub use dpop::{ProofFlaw, Seen, Shown};
 pub use fault::{Fault, Refusal, Unjudged};
 pub use inbox::{Flaw, Unheard};
 pub use jwk::HeldKey;
 pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
+pub use standing::Standing;
 pub use trusted::Tended;
 pub use verdict::{Source, Verdict, Wanted};
 
@@ -49,11 +54,14 @@ use crate::config::plan::{IssuerId, Proof, TokenCachePlan};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
+use self::asked::ask;
+use self::binding::Binding;
 use self::cache::{Named, Now, Proofs, Proved, Times};
 use self::claims::Claims;
 use self::crypto::VerifyingKey;
 use self::digest::{Fingerprint, Fingerprints, TokenHash};
-use self::introspect::{Introspector, Question};
+use self::dpop::Dpop;
+use self::introspect::Question;
 use self::jws::{Compact, Headers};
 use self::revoked::{Facts, Revocations};
 use self::trusted::Trusted;
@@ -68,6 +76,7 @@ pub struct Verifier {
     cache: TokenCachePlan,
     /// Headers of tokens that were proved.
     headers: Headers,
+    dpop: Arc<Dpop>,
     revocations: Arc<Revocations>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -82,34 +91,15 @@ impl Verifier {
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
         let print = self.fingerprints.of(token.expose());
         if let Some(proved) = self.kept(print, token, wanted) {
-            return Verdict {
-                issuer: Some(proved.principal.grants.issuer),
-                source: Source::Cache,
-                outcome: self.usable(&proved, wanted),
-            };
+            let issuer = Some(proved.principal.grants.issuer);
+            return self.verdict(token, issuer, (Source::Cache, Ok(proved)), wanted);
         }
-        let (issuer, (source, outcome)) = match Compact::read_knowing(token.expose(), &self.headers)
-        {
+        let (issuer, judged) = match Compact::read_knowing(token.expose(), &self.headers) {
             Ok(compact) => self.signed((print, token), compact, wanted).await,
             Err(Refusal::Opaque) => self.opaque(token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
-        Verdict {
-            issuer,
-            source,
-            outcome: outcome.and_then(|proved| self.usable(&proved, wanted)),
-        }
-    }
-
-    /// The last look at every proof, however it was had: a kept one is no proof of who shows the token now.
-    fn usable(&self, proved: &Proved, wanted: Wanted<'_>) -> Result<Principal, Fault> {
-        if !proved.may_be_used_by(wanted.certificate) {
-            return Err(Refusal::SenderConstrained.into());
-        }
-        match proved.is_clear(&self.revocations) {
-            true => Ok(proved.principal.clone()),
-            false => Err(Refusal::Revoked.into()),
-        }
+        self.verdict(token, issuer, judged, wanted)
     }
 
     /// A proof of this very token that was had before and still holds.
@@ -216,7 +206,7 @@ impl Verifier {
         if self.revocations.revoked(&facts) {
             return (Source::Local, Err(Refusal::Revoked.into()));
         }
-        let bound_to = match claims.binding() {
+        let bound_to = match claims.binding(issuer.plan.dpop) {
             Ok(bound_to) => bound_to,
             Err(refusal) => return (Source::Local, Err(refusal.into())),
         };
@@ -294,36 +284,12 @@ impl Verifier {
         let expires = claims.expires().unwrap_or_default();
         let now = Now::of(&self.clock);
         let times = Times::new(claims.begins(), expires, issuer.plan.leeway, now);
+        let dpop = issuer.plan.dpop;
+        let bound_to = Binding::demanded(claims.binding(dpop)?, dpop)?;
         let principal = issuer.granted.principal(claims);
         let proved = Proved::new(principal, Some(signed_by), Named::of(claims), times);
         let proved = proved.proved_for(issuer.number);
-        Ok(proved.bound_to(claims.binding()?))
-    }
-
-    /// A token that says nothing goes to the route's one issuer that is asked about such.
-    async fn opaque(
-        &self,
-        token: BearerToken<'_>,
-        wanted: Wanted<'_>,
-    ) -> (Option<IssuerId>, Judged) {
-        let issuers = self.issuers.iter().filter(|issuer| wanted.takes(issuer.id));
-        let mut asked = issuers.filter_map(|issuer| {
-            let asker = issuer.introspector.as_ref()?;
-            asker.when().opaque.then_some((issuer, asker))
-        });
-        let (Some((issuer, asker)), None) = (asked.next(), asked.next()) else {
-            return (None, (Source::Local, Err(Refusal::Opaque.into())));
-        };
-        let question = Question {
-            hash: TokenHash::of(token.expose()),
-            token: token.expose().into(),
-            bound_to: None,
-            marked: false,
-            expires: None,
-            named: Named::default(),
-            signed_by: None,
-        };
-        (Some(issuer.id), ask(asker, issuer, question, wanted).await)
+        Ok(proved.bound_to(bound_to))
     }
 }
 
@@ -332,23 +298,4 @@ enum Local {
     Proved(Arc<VerifyingKey>),
     /// The key that the signature held for, if one was found.
     Ask(Option<Arc<VerifyingKey>>),
-}
-
-async fn ask(
-    asker: &Arc<Introspector>,
-    issuer: &Trusted,
-    question: Question,
-    wanted: Wanted<'_>,
-) -> Judged {
-    let max_age = match wanted.proof {
-        Proof::Introspect => Duration::ZERO,
-        Proof::Fresh(age) => age,
-        Proof::Local => asker.ttl(),
-    };
-    let (found, outcome) = asker.ask(question, max_age, &issuer.keys).await;
-    let source = match found {
-        true => Source::Cache,
-        false => Source::Introspection,
-    };
-    (source, outcome)
 }

@@ -251,6 +251,7 @@ fn every_demand_has_to_hold_and_the_first_that_fails_is_named() {
         any_realm_role: words(&["ACCOUNTS", "X"]),
         client_roles: roles(&[("accounts-api", &["reader"])]),
         proof: Default::default(),
+        schemes: Default::default(),
     };
     assert_eq!(denied(policy(), same), None);
     let mut lacking = somebody();

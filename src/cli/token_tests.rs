@@ -29,6 +29,7 @@ fn issuer_plan(name: &str, issuer: &str, keys_from: KeysFrom) -> IssuerPlan {
         },
         not_before: None,
         logout_clients: Vec::new(),
+        dpop: crate::config::plan::Dpop::Refuse,
         introspection: None,
     }
 }

@@ -4,6 +4,7 @@
 //! not be empty is not.
 
 mod cors;
+mod dpop;
 mod forms;
 mod rewrite;
 mod upstream;
@@ -19,11 +20,12 @@ use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 pub use cors::{CorsPlan, Origins};
+pub use dpop::{Dpop, PublicUrl, Schemes};
 pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
-    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
-    Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, OwnCertificate, PeerPlan, RatePlan,
+    RetryOn, RetryPlan, Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 
 use super::secret::Secret;
@@ -73,6 +75,8 @@ pub struct ListenerPlan {
     pub proxy_protocol: Arc<[IpNet]>,
     /// Whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Arc<[IpNet]>,
+    /// `None`: what the request says.
+    pub public_url: Option<PublicUrl>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +146,7 @@ pub struct IssuerPlan {
     pub not_before: Option<NotBeforePlan>,
     /// Clients whose back-channel logout is heard; empty is off.
     pub logout_clients: Vec<String>,
+    pub dpop: Dpop,
     /// `None`: this issuer is never asked about a token.
     pub introspection: Option<IntrospectionPlan>,
 }
@@ -276,6 +281,8 @@ pub struct RoutePlan {
     pub upstream: Shares,
     pub access: Access,
     pub keep_authorization: bool,
+    /// A request may become a WebSocket.
+    pub websocket: bool,
     /// Header → JSON pointer (RFC 6901) into the claims.
     pub forward_headers: Vec<(HeaderName, String)>,
     pub rate_limit: Option<RateLimit>,
@@ -320,6 +327,8 @@ pub struct Policy {
     pub any_realm_role: Vec<String>,
     pub client_roles: BTreeMap<String, Vec<String>>,
     pub proof: Proof,
+    /// Follows from the issuers.
+    pub schemes: Schemes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

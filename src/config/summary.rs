@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::plan::{Access, Algorithm, KeysFrom, Plan, Policy, Proof, RoutePlan};
+use super::plan::{Access, Algorithm, Dpop, KeysFrom, Plan, Policy, Proof, RoutePlan};
 
 /// One line per listener, issuer, upstream and route; no secret.
 pub fn summary(plan: &Plan) -> String {
@@ -31,7 +31,11 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
         } else {
             format!(", after a PROXY header from {}", proxies.join(", "))
         };
-        writeln!(out, "listener {}: {speaks}{opening}", listener.name)?;
+        let seen = match &listener.public_url {
+            Some(url) => format!(", seen as {}://{}{}", url.scheme, url.authority, url.prefix),
+            None => String::new(),
+        };
+        writeln!(out, "listener {}: {speaks}{opening}{seen}", listener.name)?;
     }
     let guarded = match plan.admin.token {
         Some(_) => "with a token",
@@ -46,7 +50,7 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
             .collect();
         writeln!(
             out,
-            "issuer   {}: {} for {} with {}, keys from {}",
+            "issuer   {}: {} for {} with {}, keys from {}{}",
             issuer.name,
             issuer.issuer,
             issuer.audience.join(" or "),
@@ -54,6 +58,11 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
             match &issuer.keys_from {
                 KeysFrom::Discovery(url) | KeysFrom::Url(url) => url.clone(),
                 KeysFrom::File(path) => path.display().to_string(),
+            },
+            match issuer.dpop {
+                Dpop::Refuse => "",
+                Dpop::Allow => "; tokens may be bound to a key",
+                Dpop::Require => "; tokens are bound to a key",
             }
         )?;
     }
@@ -69,15 +78,22 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
             Some(tls) => format!(" over TLS as {}", tls.server_name),
             None => String::new(),
         };
-        writeln!(out, "upstream {}: {}{tls}", upstream.name, peers.join(", "))?;
+        let http2 = if upstream.http2 { ", HTTP/2" } else { "" };
+        let peers = peers.join(", ");
+        writeln!(out, "upstream {}: {peers}{tls}{http2}", upstream.name)?;
     }
     for route in &plan.routes {
         writeln!(
             out,
-            "route    {}: {} -> {}, {}",
+            "route    {}: {} -> {}{}, {}",
             route.name,
             matched(route),
             pools(plan, route),
+            if route.websocket {
+                ", WebSockets too"
+            } else {
+                ""
+            },
             match &route.access {
                 Access::Public => "public".to_owned(),
                 Access::Token(policy) => demands(plan, policy),

@@ -1,7 +1,15 @@
 use super::*;
 
 fn read(values: &[&str]) -> Result<String, CredentialFault> {
-    bearer(values.iter().map(|value| value.as_bytes()), 64).map(|token| token.expose().to_owned())
+    let read = credential(values, Schemes::Bearer)?;
+    assert_eq!(read.0, Scheme::Bearer);
+    Ok(read.1)
+}
+
+fn credential(values: &[&str], schemes: Schemes) -> Result<(Scheme, String), CredentialFault> {
+    let values = values.iter().map(|value| value.as_bytes());
+    let read = super::read(values, 64, schemes)?;
+    Ok((read.scheme, read.token.expose().to_owned()))
 }
 
 #[test]
@@ -77,7 +85,7 @@ fn a_malformed_credential_is_refused() {
     }
     let raw: &[u8] = b"Bearer \xff\xfe";
     assert_eq!(
-        bearer([raw].into_iter(), 64),
+        super::read([raw].into_iter(), 64, Schemes::Bearer),
         Err(CredentialFault::Malformed)
     );
 }
@@ -99,8 +107,12 @@ fn a_token_may_be_as_long_as_the_limit_and_no_longer() {
 
 #[test]
 fn a_token_never_prints() {
-    let token = bearer([b"Bearer secret".as_slice()].into_iter(), 64);
-    assert_eq!(format!("{token:?}"), "Ok(***)");
+    let value = b"Bearer secret".as_slice();
+    let read = super::read([value].into_iter(), 64, Schemes::Bearer).unwrap();
+    assert_eq!(
+        format!("{read:?}"),
+        "Credential { scheme: Bearer, token: *** }"
+    );
 }
 
 #[test]
@@ -108,5 +120,50 @@ fn exactly_the_bytes_of_token68_are_let_through() {
     for byte in 0..=u8::MAX {
         let listed = byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
         assert_eq!(is_token68_byte(byte), listed, "{byte}");
+    }
+}
+
+#[test]
+fn a_token_with_a_proof_has_a_scheme_of_its_own_where_it_is_taken() {
+    for value in ["DPoP abc", "dpop abc", "DPOP  abc"] {
+        let missing = credential(&[value], Schemes::Bearer);
+        assert_eq!(missing, Err(CredentialFault::Missing), "{value}");
+        for schemes in [Schemes::Both, Schemes::Dpop] {
+            let read = credential(&[value], schemes);
+            assert_eq!(read, Ok((Scheme::Dpop, "abc".to_owned())), "{value}");
+        }
+    }
+    for schemes in [Schemes::Both, Schemes::Dpop] {
+        for value in ["DPoP", "DPoP ", "DPoP\tabc", "DPoP abc,def", "DPoP=abc"] {
+            let malformed = credential(&[value], schemes);
+            assert_eq!(malformed, Err(CredentialFault::Malformed), "{value}");
+        }
+        let several = credential(&["DPoP abc", "Bearer abc"], schemes);
+        assert_eq!(several, Err(CredentialFault::Several));
+        let missing = credential(&["DPoPX abc"], schemes);
+        assert_eq!(missing, Err(CredentialFault::Missing));
+        let long = credential(&[&format!("DPoP {}", "a".repeat(65))], schemes);
+        assert_eq!(long, Err(CredentialFault::Oversized));
+        // Whether it may come so is for the token to say.
+        let bearer = credential(&["Bearer abc"], schemes);
+        assert_eq!(bearer, Ok((Scheme::Bearer, "abc".to_owned())));
+    }
+}
+
+#[test]
+fn a_proof_is_one_field_that_can_be_a_jwt() {
+    let proof = |values: &[&'static str]| proof(values.iter().map(|value| value.as_bytes()));
+    assert_eq!(proof(&["a.b.c"]), Ok("a.b.c"));
+    assert_eq!(proof(&[]), Err(CredentialFault::NoProof));
+    for values in [
+        &["a.b.c", "a.b.c"][..],
+        &["a.b.c", ""],
+        &[""],
+        &["a.b.c, a.b.c"],
+        &["a b"],
+        &["a.b.c\u{e9}"],
+        &[Box::leak("a".repeat(MAX_PROOF + 1).into_boxed_str())],
+    ] {
+        assert_eq!(proof(values), Err(CredentialFault::BadProof), "{values:?}");
     }
 }

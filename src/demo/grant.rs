@@ -25,6 +25,8 @@ pub(super) struct Grant<'r> {
     pub(super) openid: bool,
     /// The login session; a machine has none.
     pub(super) session: Option<Session>,
+    /// The thumbprint of the key that the client has proved to have.
+    bound_to: Option<String>,
 }
 
 #[derive(Clone)]
@@ -67,7 +69,21 @@ impl<'r> Grant<'r> {
             client,
             account,
             session,
+            bound_to: None,
         })
+    }
+
+    pub(super) fn bound_to(mut self, thumbprint: Option<String>) -> Self {
+        self.bound_to = thumbprint;
+        self
+    }
+
+    /// `token_type` of the answer, and `typ` in the token.
+    pub(super) fn token_type(&self) -> &'static str {
+        match self.bound_to {
+            Some(_) => "DPoP",
+            None => "Bearer",
+        }
     }
 
     /// The `scope` member of the token and of the token answer.
@@ -132,7 +148,10 @@ impl<'r> Grant<'r> {
         if written.sub || shape == Shape::Id {
             put("sub", json!(subject(self.account)));
         }
-        let typ = if shape == Shape::Id { "ID" } else { "Bearer" };
+        let typ = match shape {
+            Shape::Id => "ID",
+            _ => self.token_type(),
+        };
         put("typ", json!(typ));
         put("azp", json!(self.client.client_id));
         if let Some(session) = &self.session {
@@ -150,6 +169,9 @@ impl<'r> Grant<'r> {
             put("resource_access", Value::Object(access.collect()));
         }
         if shape != Shape::Id {
+            if let Some(thumbprint) = &self.bound_to {
+                put("cnf", json!({ "jkt": thumbprint, "kc-jkt-type": "DPoP" }));
+            }
             put("scope", json!(self.scope()));
         }
         claims.append(&mut written.other);

@@ -6,6 +6,7 @@ mod assertion;
 mod endpoint;
 mod fault;
 mod introspect;
+mod possession;
 mod protocol;
 mod state;
 mod token;
@@ -133,7 +134,11 @@ impl Issuer {
     /// As [`Issuer::token`].
     #[track_caller]
     pub fn opaque(&self, client: &str, scopes: &[&str]) -> String {
-        let token = self.token(client, scopes);
+        self.hide(self.token(client, scopes))
+    }
+
+    /// The same for a token that is there.
+    pub fn hide(&self, token: String) -> String {
         let mut opaque = state::lock(&self.state.opaque);
         let name = format!("opaque-{}", opaque.len());
         opaque.insert(name.clone(), token);

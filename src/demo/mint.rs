@@ -32,6 +32,7 @@ pub struct ClaimsEdit {
     pub(super) client: String,
     pub(super) scope: String,
     pub(super) signer: Signer,
+    pub(super) bound_to: Option<String>,
     pub(super) header: Option<Edit>,
     pub(super) claims: Option<Edit>,
 }
@@ -43,6 +44,7 @@ impl ClaimsEdit {
             client: client.to_owned(),
             scope: scopes.join(" "),
             signer: Signer::Realm,
+            bound_to: None,
             header: None,
             claims: None,
         }
@@ -50,6 +52,12 @@ impl ClaimsEdit {
 
     pub fn signed_by(mut self, signer: Signer) -> Self {
         self.signer = signer;
+        self
+    }
+
+    /// For a client that has proved to have the key with this thumbprint.
+    pub fn bound_to(mut self, thumbprint: String) -> Self {
+        self.bound_to = Some(thumbprint);
         self
     }
 

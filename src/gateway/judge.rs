@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{Method, Version, header};
 use pingora_proxy::Session;
 
+use super::tunnel::Tunnel;
 use super::{Life, Listener};
 use crate::authorize;
 use crate::config::plan::{Access, Plan, Policy, RatePer, RouteId, RoutePlan, Shares, UpstreamId};
 use crate::cors;
-use crate::credential;
+use crate::credential::{self, Scheme};
 use crate::edge;
 use crate::forward;
 use crate::limit::{Caller, RetryAfter};
@@ -18,7 +19,7 @@ use crate::reject::Rejection;
 use crate::request::{self, BodyLength, Target};
 use crate::route::{Found, View};
 use crate::upstream::NoPeer;
-use crate::verify::Wanted;
+use crate::verify::{Seen, Shown, Wanted};
 
 /// Where a request that was not refused goes on.
 pub(super) enum Way {
@@ -83,6 +84,14 @@ pub(super) async fn judge(
         target.rewritten(path)?;
     }
     life.body.limit(route.body_bytes, plan.limits.body_min_rate);
+    life.body.length = Some(length);
+    let head = session.req_header();
+    if route.websocket
+        && length == BodyLength::None
+        && request::opens_websocket(&head.method, head.version, &head.headers)
+    {
+        life.tunnel = Tunnel::Asked;
+    }
     if matches!(length, BodyLength::Declared(length) if length > route.body_bytes) {
         return Err(Rejection::BodyTooLarge);
     }
@@ -95,6 +104,11 @@ pub(super) async fn judge(
     within_quota(listener, session, route, life)?;
     let pool = draw(&route.upstream);
     life.pool = Some(pool);
+    // Pingora has no other framing than chunks for an answer of an HTTP/2 peer, and no trailers for HTTP/1.
+    let http2 = plan.upstream(pool).http2;
+    if http2 && session.req_header().version < Version::HTTP_11 || !http2 && life.grpc {
+        return Err(Rejection::HttpVersion);
+    }
     let upstream = life
         .permit
         .as_ref()
@@ -179,20 +193,69 @@ async fn prove(
 ) -> Result<authorize::Permit, Rejection> {
     let gateway = listener.gateway;
     let headers = &session.req_header().headers;
-    let token = credential::bearer(
-        headers
-            .get_all(header::AUTHORIZATION)
-            .iter()
-            .map(http::HeaderValue::as_bytes),
+    let values = |name| {
+        let values = headers.get_all(name).iter();
+        values.map(http::HeaderValue::as_bytes)
+    };
+    let credential = credential::read(
+        values(header::AUTHORIZATION),
         gateway.plan.limits.token_bytes,
+        policy.schemes,
     )?;
+    life.scheme = Some(credential.scheme);
     let certificate = edge::certificate(session).map(|shown| &shown.fingerprint);
     let wanted = Wanted::of(policy).by(certificate);
-    let verdict = gateway.verifier.prove(token, wanted).await;
+    let verdict = match credential.scheme {
+        Scheme::Bearer => gateway.verifier.prove(credential.token, wanted).await,
+        Scheme::Dpop => {
+            let shown = Shown {
+                proof: credential::proof(values(forward::DPOP))?,
+                method: session.req_header().method.as_str(),
+                uri: seen(listener, session, life).ok_or(Rejection::Internal)?,
+            };
+            let wanted = wanted.showing(&shown);
+            gateway.verifier.prove(credential.token, wanted).await
+        }
+    };
     life.judged(&gateway.metrics, &verdict);
+    life.standing = verdict.standing;
     let principal = verdict.outcome?;
     life.principal = Some(principal.clone());
     Ok(authorize::check(policy, principal)?)
+}
+
+/// The request's URI as its caller sees it: as configured, or as a trusted proxy says, or as the request does.
+fn seen<'a>(listener: &'a Listener, session: &'a Session, life: &'a Life) -> Option<Seen<'a>> {
+    let path = life.target.as_ref()?.path.as_str();
+    if let Some(url) = &listener.gateway.plan.listeners[listener.index].public_url {
+        return Some(Seen {
+            scheme: &url.scheme,
+            authority: &url.authority,
+            prefix: &url.prefix,
+            path,
+        });
+    }
+    let head = session.req_header();
+    let caller = super::life::caller(listener, session);
+    let (scheme, host) = forward::outside(&head.headers, caller);
+    // What is no text is no host, and no proof is for it.
+    let text = |value: &'a http::HeaderValue| value.to_str().unwrap_or_default();
+    let own = || {
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        head.headers.get(header::HOST).map(text).or(authority)
+    };
+    let own_scheme = if caller.tls { "https" } else { "http" };
+    Some(Seen {
+        // A handshake of WebSocket is a request over HTTP (RFC 6455 section 1.3).
+        scheme: match scheme.map_or(own_scheme, text) {
+            "ws" => "http",
+            "wss" => "https",
+            scheme => scheme,
+        },
+        authority: host.map(text).or_else(own)?,
+        prefix: "",
+        path,
+    })
 }
 
 fn within_quota(

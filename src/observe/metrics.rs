@@ -190,6 +190,11 @@ impl Metrics {
         self.families.token_cache_bytes.set(gauge(bytes));
     }
 
+    pub fn dpop_proofs(&self, remembered: usize) {
+        let remembered = i64::try_from(remembered).unwrap_or(i64::MAX);
+        self.families.dpop_proofs.set(remembered);
+    }
+
     pub fn token_cache_evictions(&self) -> IntCounter {
         self.families.token_cache_evictions.clone()
     }

@@ -7,7 +7,8 @@ use pingora_proxy::Session;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
-use crate::config::plan::{Access, Policy, RoutePlan};
+use crate::config::plan::{Access, Policy, RoutePlan, Schemes};
+use crate::credential::Scheme;
 use crate::testkit::{route, words};
 
 #[test]
@@ -29,7 +30,10 @@ fn a_label_is_the_variants_name_in_snake_case() {
 
 /// The contract's table in section 4, row by row; every variant stands in exactly one.
 const TABLE: &[(u16, Challenge, &[Rejection])] = {
-    use Challenge::{Bare, InsufficientScope, InvalidRequest, InvalidToken, None as Silent};
+    use Challenge::{
+        Bare, InsufficientScope, InvalidProof, InvalidRequest, InvalidToken, None as Silent,
+        UseNonce,
+    };
     use Rejection::*;
     &[
         (
@@ -67,10 +71,27 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
                 WrongKind,
                 Unmarked,
                 SenderConstrained,
+                Unbound,
                 Inactive,
                 Revoked,
             ],
         ),
+        (
+            401,
+            InvalidProof,
+            &[
+                DpopMissing,
+                DpopMalformed,
+                DpopKey,
+                DpopSignature,
+                DpopMethod,
+                DpopTarget,
+                DpopToken,
+                DpopHolder,
+                DpopReplayed,
+            ],
+        ),
+        (401, UseNonce, &[DpopTime, DpopNonce]),
         (
             403,
             InsufficientScope,
@@ -91,6 +112,7 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
                 IntrospectionFailed,
                 IntrospectionBusy,
                 IntrospectionOpen,
+                DpopBusy,
             ],
         ),
         (404, Silent, &[NoRoute]),
@@ -106,6 +128,7 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
         ),
         (502, Silent, &[UpstreamConnect, UpstreamFailed]),
         (504, Silent, &[UpstreamTimeout]),
+        (505, Silent, &[HttpVersion]),
         (500, Silent, &[NoPermit, Internal]),
     ]
 };
@@ -191,8 +214,19 @@ fn every_fault_becomes_its_own_rejection() {
         Refusal::Kind,
         Refusal::Unmarked,
         Refusal::SenderConstrained,
+        Refusal::Unbound,
         Refusal::Inactive,
         Refusal::Revoked,
+        Refusal::Proof(ProofFlaw::Malformed),
+        Refusal::Proof(ProofFlaw::Key),
+        Refusal::Proof(ProofFlaw::Signature),
+        Refusal::Proof(ProofFlaw::Method),
+        Refusal::Proof(ProofFlaw::Target),
+        Refusal::Proof(ProofFlaw::Time),
+        Refusal::Proof(ProofFlaw::Token),
+        Refusal::Proof(ProofFlaw::Holder),
+        Refusal::Proof(ProofFlaw::Nonce),
+        Refusal::Proof(ProofFlaw::Replayed),
     ];
     let mut seen = HashSet::new();
     for refusal in refusals {
@@ -207,6 +241,7 @@ fn every_fault_becomes_its_own_rejection() {
         Unjudged::IntrospectionFailed,
         Unjudged::IntrospectionBusy,
         Unjudged::IntrospectionOpen,
+        Unjudged::ProofsFull,
     ] {
         let rejection = Rejection::from(Fault::from(unjudged));
         assert_eq!(rejection.answer().status, 503, "{unjudged:?}");
@@ -222,11 +257,15 @@ fn every_fault_becomes_its_own_rejection() {
         (CredentialFault::Several, 400),
         (CredentialFault::Malformed, 400),
         (CredentialFault::Oversized, 400),
+        (CredentialFault::NoProof, 401),
     ] {
         let rejection = Rejection::from(fault);
         assert_eq!(rejection.answer().status, status, "{fault:?}");
         assert!(seen.insert(rejection), "{fault:?}");
     }
+    // A field that cannot be a proof, and one that is none.
+    let bad = Rejection::from(CredentialFault::BadProof);
+    assert_eq!(bad, Rejection::DpopMalformed);
     for none in [
         NoPeer::Busy,
         NoPeer::Open { retry_after: 7 },
@@ -264,10 +303,13 @@ fn a_body_is_a_problem_document() {
 
 const NOTHING: Circumstances<'_> = Circumstances {
     route: None,
+    scheme: None,
+    nonce: None,
     request_id: "id-1",
     allow: None,
     retry_after: None,
     fallback: None,
+    grpc: false,
 };
 
 /// What a caller that sent `request` reads, and whether the connection lives on.
@@ -415,6 +457,135 @@ async fn a_challenge_is_exact() {
         assert_eq!(said.as_deref(), Some(value), "{rejection:?}");
     }
     assert_eq!(challenge(Rejection::NoPeer, scoped()).await, None);
+}
+
+const ALGS: &str = "algs=\"RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 EdDSA\"";
+
+/// All challenges of a 401, as one list.
+async fn challenges(rejection: Rejection, schemes: Schemes, used: Option<Scheme>) -> Vec<String> {
+    let route = RoutePlan {
+        access: Access::Token(Policy {
+            schemes,
+            scopes: words(&["accounts:read"]),
+            ..Policy::default()
+        }),
+        ..route("/accounts")
+    };
+    let circumstances = Circumstances {
+        route: Some(&route),
+        scheme: used,
+        ..NOTHING
+    };
+    let heard = hear(GET, rejection, circumstances).await;
+    let lines = heard.head.lines().filter_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        name.eq_ignore_ascii_case("www-authenticate")
+            .then(|| value.to_owned())
+    });
+    lines.collect()
+}
+
+/// RFC 9449 sections 7.1 and 7.2.
+#[tokio::test]
+async fn both_schemes_are_offered_and_the_one_that_was_used_has_the_error() {
+    use Schemes::{Bearer, Both, Dpop};
+    let (bearer, dpop) = (Some(Scheme::Bearer), Some(Scheme::Dpop));
+    let plain = "Bearer realm=\"portcullis\"".to_owned();
+    let with_key = format!("DPoP realm=\"portcullis\", {ALGS}");
+    let error = |scheme: &str, error: &str, rejection: Rejection| {
+        let detail = rejection.answer().detail;
+        format!("{scheme} realm=\"portcullis\", error=\"{error}\", error_description=\"{detail}\"")
+    };
+    let on_dpop = |name: &str, rejection| format!("{}, {ALGS}", error("DPoP", name, rejection));
+    use Rejection::{
+        DpopNonce, DpopTarget, Expired, MalformedCredential, MissingCredential, SenderConstrained,
+    };
+    let token = "invalid_token";
+    for (rejection, schemes, used, expected) in [
+        (MissingCredential, Bearer, None, vec![plain.clone()]),
+        (
+            MissingCredential,
+            Both,
+            None,
+            vec![plain.clone(), with_key.clone()],
+        ),
+        (MissingCredential, Dpop, None, vec![with_key.clone()]),
+        (
+            Expired,
+            Bearer,
+            bearer,
+            vec![error("Bearer", token, Expired)],
+        ),
+        (
+            SenderConstrained,
+            Both,
+            bearer,
+            vec![error("Bearer", token, SenderConstrained), with_key.clone()],
+        ),
+        (
+            SenderConstrained,
+            Dpop,
+            bearer,
+            vec![error("Bearer", token, SenderConstrained), with_key.clone()],
+        ),
+        (
+            Expired,
+            Both,
+            dpop,
+            vec![on_dpop(token, Expired), plain.clone()],
+        ),
+        (Expired, Dpop, dpop, vec![on_dpop(token, Expired)]),
+        (
+            DpopTarget,
+            Both,
+            dpop,
+            vec![on_dpop("invalid_dpop_proof", DpopTarget), plain.clone()],
+        ),
+        (
+            DpopNonce,
+            Dpop,
+            dpop,
+            vec![on_dpop("use_dpop_nonce", DpopNonce)],
+        ),
+        (
+            MalformedCredential,
+            Both,
+            None,
+            vec![error("Bearer", "invalid_request", MalformedCredential)],
+        ),
+        (
+            MalformedCredential,
+            Dpop,
+            None,
+            vec![on_dpop("invalid_request", MalformedCredential)],
+        ),
+        (
+            Rejection::MissingScope,
+            Both,
+            dpop,
+            vec![format!(
+                "{}, scope=\"accounts:read\", {ALGS}",
+                error("DPoP", "insufficient_scope", Rejection::MissingScope)
+            )],
+        ),
+    ] {
+        let said = challenges(rejection, schemes, used).await;
+        assert_eq!(said, expected, "{rejection:?} {schemes:?} {used:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_nonce_is_given_where_there_is_one() {
+    let nonce = HeaderValue::from_static("eyJ7S_zG");
+    let circumstances = Circumstances {
+        nonce: Some(&nonce),
+        ..NOTHING
+    };
+    let heard = hear(GET, Rejection::DpopNonce, circumstances).await;
+    assert_eq!(heard.field("dpop-nonce"), Some("eyJ7S_zG"));
+    assert_eq!(heard.field("cache-control"), Some("no-store"));
+    let heard = hear(GET, Rejection::DpopTarget, NOTHING).await;
+    assert_eq!(heard.field("dpop-nonce"), None);
 }
 
 #[tokio::test]

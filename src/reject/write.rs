@@ -3,23 +3,30 @@
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora_proxy::Session;
 
 use super::{Challenge, Rejection};
-use crate::config::plan::{Access, FallbackPlan, RoutePlan};
+use crate::config::plan::{Access, Algorithm, FallbackPlan, RoutePlan, Schemes};
 use crate::cors;
+use crate::credential::Scheme;
 use crate::request::{self, BodyLength, X_REQUEST_ID_NAME};
 
 /// The `realm` of every challenge.
 const REALM: &str = "portcullis";
+/// RFC 9449 section 8.1.
+pub const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// What an answer needs to know of its request.
 #[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
     pub route: Option<&'a RoutePlan>,
+    /// With which the caller has sent its token.
+    pub scheme: Option<Scheme>,
+    /// What its next proof needs.
+    pub nonce: Option<&'a HeaderValue>,
     pub request_id: &'a str,
     /// On 405.
     pub allow: Option<&'a HeaderValue>,
@@ -27,6 +34,8 @@ pub struct Circumstances<'a> {
     pub retry_after: Option<u32>,
     /// What the operator wants to be said instead of the problem.
     pub fallback: Option<&'a FallbackPlan>,
+    /// The caller speaks gRPC.
+    pub grpc: bool,
 }
 
 /// Bodies up to this size are read and dropped so that the connection can live on.
@@ -42,6 +51,10 @@ pub async fn write(
 ) -> pingora::Result<()> {
     let head_only = session.req_header().method == Method::HEAD;
     keep_alive_if_possible(session);
+    if circumstances.grpc {
+        let head = super::grpc::head(rejection, circumstances)?;
+        return session.write_response_header(Box::new(head), true).await;
+    }
     let body = match circumstances.fallback {
         Some(fallback) => fallback.body.clone(),
         None => body(rejection, circumstances.request_id),
@@ -73,10 +86,13 @@ pub async fn bare(
     let allow = HeaderValue::from_static("");
     let circumstances = Circumstances {
         route: None,
+        scheme: None,
+        nonce: None,
         request_id,
         allow: (rejection == Rejection::MethodNotAllowed).then_some(&allow),
         retry_after: None,
         fallback: None,
+        grpc: false,
     };
     let body = body(rejection, request_id);
     let head = head(rejection, circumstances, body.len())?;
@@ -163,8 +179,11 @@ fn head(
     head.insert_header(header::CONTENT_LENGTH, length)?;
     head.insert_header(header::CACHE_CONTROL, NO_STORE)?;
     head.insert_header(X_REQUEST_ID_NAME, circumstances.request_id)?;
-    if let Some(challenge) = challenge(rejection, circumstances.route) {
-        head.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+    for challenge in challenges(rejection, &circumstances) {
+        head.append_header(header::WWW_AUTHENTICATE, challenge)?;
+    }
+    if let Some(nonce) = circumstances.nonce {
+        head.insert_header(DPOP_NONCE, nonce.clone())?;
     }
     if let Some(allow) = circumstances.allow {
         head.insert_header(header::ALLOW, allow.clone())?;
@@ -179,43 +198,86 @@ fn head(
     Ok(head)
 }
 
-/// RFC 6750 section 3.
-fn challenge(rejection: Rejection, route: Option<&RoutePlan>) -> Option<HeaderValue> {
-    static FIXED: LazyLock<Vec<Option<HeaderValue>>> = LazyLock::new(|| {
-        let all = Rejection::ALL.iter();
-        all.map(|rejection| HeaderValue::try_from(spelled(*rejection, &[])?).ok())
-            .collect()
-    });
-    let asked: Vec<&str> = match route.map(|route| &route.access) {
-        Some(Access::Token(policy))
-            if rejection.answer().challenge == Challenge::InsufficientScope =>
-        {
-            let scopes = policy.scopes.iter().chain(&policy.any_scope);
-            scopes.map(String::as_str).collect()
-        }
-        _ => Vec::new(),
+/// What the caller may try (RFC 6750 section 3). The error belongs to the scheme that it has used; a 401 names the
+/// route's other one beside it (RFC 9449 section 7.2).
+pub(super) fn challenges(
+    rejection: Rejection,
+    circumstances: &Circumstances<'_>,
+) -> impl Iterator<Item = HeaderValue> {
+    let answer = rejection.answer();
+    let policy = match circumstances.route.map(|route| &route.access) {
+        Some(Access::Token(policy)) => Some(policy),
+        Some(Access::Public) | None => None,
     };
-    if asked.is_empty() {
-        return FIXED[rejection.index()].clone();
-    }
-    HeaderValue::try_from(spelled(rejection, &asked)?).ok()
+    let schemes = policy.map_or(Schemes::Bearer, |policy| policy.schemes);
+    let scheme = match (circumstances.scheme, answer.challenge) {
+        (_, Challenge::InvalidProof | Challenge::UseNonce) => Scheme::Dpop,
+        (Some(used), _) => used,
+        (None, _) if schemes.has_bearer() => Scheme::Bearer,
+        (None, _) => Scheme::Dpop,
+    };
+    let other = match scheme {
+        Scheme::Bearer => schemes.has_dpop().then_some(Scheme::Dpop),
+        Scheme::Dpop => schemes.has_bearer().then_some(Scheme::Bearer),
+    };
+    let other = other.filter(|_| answer.status == 401 && policy.is_some());
+    let scopes = policy
+        .filter(|_| answer.challenge == Challenge::InsufficientScope)
+        .map(|policy| policy.scopes.iter().chain(&policy.any_scope))
+        .into_iter()
+        .flatten();
+    let scopes: Vec<&str> = scopes.map(String::as_str).collect();
+    let first = match scopes.as_slice() {
+        [] => fixed(scheme)[rejection.index()].clone(),
+        scopes => spelled(rejection, scheme, scopes).and_then(|text| text.try_into().ok()),
+    };
+    let other = other.and_then(|other| fixed(other)[Rejection::MissingCredential.index()].clone());
+    first.into_iter().chain(other)
 }
 
-fn spelled(rejection: Rejection, scopes: &[&str]) -> Option<String> {
+/// The challenges that nothing of a request is in, by their rejection.
+fn fixed(scheme: Scheme) -> &'static [Option<HeaderValue>] {
+    static BEARER: LazyLock<Vec<Option<HeaderValue>>> = LazyLock::new(|| all(Scheme::Bearer));
+    static DPOP: LazyLock<Vec<Option<HeaderValue>>> = LazyLock::new(|| all(Scheme::Dpop));
+    fn all(scheme: Scheme) -> Vec<Option<HeaderValue>> {
+        let all = Rejection::ALL.iter();
+        all.map(|rejection| HeaderValue::try_from(spelled(*rejection, scheme, &[])?).ok())
+            .collect()
+    }
+    match scheme {
+        Scheme::Bearer => &BEARER,
+        Scheme::Dpop => &DPOP,
+    }
+}
+
+fn spelled(rejection: Rejection, scheme: Scheme, scopes: &[&str]) -> Option<String> {
     let answer = rejection.answer();
     let error = match answer.challenge {
         Challenge::None => return None,
-        Challenge::Bare => return Some(format!("Bearer realm=\"{REALM}\"")),
-        Challenge::InvalidRequest => "invalid_request",
-        Challenge::InvalidToken => "invalid_token",
-        Challenge::InsufficientScope => "insufficient_scope",
+        Challenge::Bare => None,
+        Challenge::InvalidRequest => Some("invalid_request"),
+        Challenge::InvalidToken => Some("invalid_token"),
+        Challenge::InsufficientScope => Some("insufficient_scope"),
+        Challenge::InvalidProof => Some("invalid_dpop_proof"),
+        Challenge::UseNonce => Some("use_dpop_nonce"),
     };
-    let mut value = format!(
-        "Bearer realm=\"{REALM}\", error=\"{error}\", error_description=\"{}\"",
-        answer.detail
-    );
+    let name = match scheme {
+        Scheme::Bearer => "Bearer",
+        Scheme::Dpop => "DPoP",
+    };
+    let mut value = format!("{name} realm=\"{REALM}\"");
+    if let Some(error) = error {
+        value.push_str(&format!(
+            ", error=\"{error}\", error_description=\"{}\"",
+            answer.detail
+        ));
+    }
     if !scopes.is_empty() {
         value.push_str(&format!(", scope=\"{}\"", scopes.join(" ")));
+    }
+    if scheme == Scheme::Dpop {
+        let algorithms = Algorithm::ALL.map(Algorithm::name).join(" ");
+        value.push_str(&format!(", algs=\"{algorithms}\""));
     }
     Some(value)
 }

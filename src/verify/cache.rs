@@ -70,6 +70,11 @@ impl Times {
         }
     }
 
+    /// Whether the token has died, by either clock.
+    pub(super) fn are_over(&self, now: Now) -> bool {
+        now.unix >= self.dead_at || millis(now.monotonic) >= self.dies_at
+    }
+
     fn last(&self, max_age: Duration, now: Now) -> bool {
         let moment = millis(now.monotonic);
         now.unix < self.dead_at
@@ -193,9 +198,7 @@ impl Proved {
     }
 
     pub(super) fn bound_to(mut self, binding: Option<Binding>) -> Self {
-        self.weight += binding
-            .as_ref()
-            .map_or(0, |_| heap(size_of::<Thumbprint>()));
+        self.weight += binding.as_ref().map_or(0, |_| heap(Binding::BYTES));
         self.bound_to = binding;
         self
     }
@@ -204,6 +207,11 @@ impl Proved {
     pub(super) fn may_be_used_by(&self, certificate: Option<&Thumbprint>) -> bool {
         let bound_to = self.bound_to.as_ref();
         bound_to.is_none_or(|binding| binding.is_met_by(certificate))
+    }
+
+    /// The thumbprint of the key that the token is bound to.
+    pub(super) fn holder(&self) -> Option<&Thumbprint> {
+        self.bound_to.as_ref()?.key()
     }
 
     /// Whether nobody has revoked it. Until something is added to the revocations that costs two loads.

@@ -7,7 +7,7 @@
 use super::binding::Binding;
 use super::fault::Refusal;
 use super::json::{self, Object, Value};
-use crate::config::plan::{IssuerPlan, Unmarked};
+use crate::config::plan::{Dpop, IssuerPlan, Unmarked};
 
 /// A payload whose registered claims were found. Not proved.
 #[derive(Debug)]
@@ -112,8 +112,13 @@ impl<'a> Claims<'a> {
             self.expires().ok_or(Refusal::Claims)?;
         }
         // `typ` decides if present, else this is the mark.
-        let bearer = self.text(Claim::TokenType);
-        let marked = marked || bearer.is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+        let kind = self.text(Claim::TokenType);
+        let is = |word: &str| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(word));
+        // RFC 9449 section 6.2: then it says which key, too.
+        if is("dpop") && !self.is_bound_to_a_key(issuer.dpop)? {
+            return Err(Refusal::SenderConstrained);
+        }
+        let marked = marked || is("bearer") || is("dpop");
         self.check_rest(issuer, marked, now)?;
         self.check_audience(issuer)
     }
@@ -160,8 +165,13 @@ impl<'a> Claims<'a> {
     }
 
     /// What its user has to show beside it; an error where that is nothing we could look at.
-    pub(super) fn binding(&self) -> Result<Option<Binding>, Refusal> {
-        Binding::of(self.get(Claim::Cnf))
+    pub(super) fn binding(&self, dpop: Dpop) -> Result<Option<Binding>, Refusal> {
+        Binding::of(self.get(Claim::Cnf), dpop)
+    }
+
+    fn is_bound_to_a_key(&self, dpop: Dpop) -> Result<bool, Refusal> {
+        let bound_to = self.binding(dpop)?;
+        Ok(bound_to.is_some_and(|bound_to| bound_to.key().is_some()))
     }
 
     /// RFC 6749 section 3.3: U+0020 alone separates; other blanks belong to the word.
@@ -201,9 +211,11 @@ impl<'a> Claims<'a> {
         if self.client().is_none() {
             return Err(Refusal::Claims);
         }
-        self.binding()?;
+        let to_a_key = self.is_bound_to_a_key(issuer.dpop)?;
         match self.text(Claim::Typ) {
             Some("Bearer") => {}
+            // Keycloak's word for a token that is bound to a key.
+            Some("DPoP") if to_a_key => {}
             Some(_) => return Err(Refusal::Kind),
             None if marked || issuer.unmarked == Unmarked::Allow => {}
             None => return Err(Refusal::Unmarked),
@@ -283,7 +295,7 @@ pub(super) fn seconds(value: Option<&Value<'_>>) -> Option<u64> {
 }
 
 /// Rounded up, which is strict for `nbf`.
-fn begins_at(value: &Value<'_>) -> Option<u64> {
+pub(super) fn begins_at(value: &Value<'_>) -> Option<u64> {
     let whole = seconds(Some(value))?;
     let fraction = matches!(value, Value::Number(number) if number.is_f64()
         && number.as_f64().is_some_and(|at| at > whole as f64));

@@ -16,6 +16,10 @@ impl TokenHash {
         hash.copy_from_slice(digest.as_ref());
         TokenHash(hash)
     }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 /// The GMAC of the whole token under a key that this process drew: a third of a SHA-256's time, and each request pays

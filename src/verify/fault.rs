@@ -1,5 +1,7 @@
 //! Why a token did not become a principal.
 
+use super::dpop::ProofFlaw;
+
 /// The token was judged and failed: 401. Each variant is a metric label and a log reason, never a public text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -30,6 +32,10 @@ pub enum Refusal {
     Unmarked,
     /// `cnf` binds it to something that the caller did not show, or that we cannot look at.
     SenderConstrained,
+    /// Nothing binds it to a key, and its issuer or the scheme that it came with says that something does.
+    Unbound,
+    /// The proof of the key that it is bound to.
+    Proof(ProofFlaw),
     /// The issuer was asked and says that the token is not active.
     Inactive,
     /// Somebody revoked it here, or it was issued before the issuer's not-before.
@@ -51,6 +57,8 @@ pub enum Unjudged {
     IntrospectionBusy,
     /// The issuer has not answered for a while: the breaker is open.
     IntrospectionOpen,
+    /// There is no place to remember one more proof of possession.
+    ProofsFull,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +70,12 @@ pub enum Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         Fault::Refused(refusal)
+    }
+}
+
+impl From<ProofFlaw> for Refusal {
+    fn from(flaw: ProofFlaw) -> Self {
+        Refusal::Proof(flaw)
     }
 }
 

@@ -11,6 +11,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyP
 use serde_json::{Value, json};
 
 use super::claims::Claims;
+pub use super::dpop::fuzzing::dpop;
 use super::fetch::{FetchFault, KeySource};
 use super::grants::{Forwarded, Granted};
 use super::introspect::is_active;

@@ -208,8 +208,9 @@ impl Introspector {
         let checked = Claims::read(&body).and_then(|claims| {
             claims.check_answer(&self.issuer, question.marked, now)?;
             let said = question.bound_to.take();
-            let bound_to = Binding::of_both(said, claims.binding()?)?;
-            Ok((claims, bound_to))
+            let dpop = self.issuer.dpop;
+            let bound_to = Binding::of_both(said, claims.binding(dpop)?)?;
+            Ok((claims, Binding::demanded(bound_to, dpop)?))
         });
         match checked {
             Ok((claims, bound_to)) => {

@@ -211,9 +211,6 @@ fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<VerifyingKey>) -> Optio
     duplicate
 }
 
-/// What only the owner of a key may know (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1); some libraries write `null` instead.
-const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
 fn read<'a>(
     key: &'a Value<'_>,
     allowed: &[Algorithm],
@@ -237,8 +234,7 @@ fn read<'a>(
     }
     let kind = Kind::of(kty, key)?;
     let algorithms = algorithms(kind, optional(key, "alg")?, allowed)?;
-    let has = |member: &&str| !matches!(key.get(member), None | Some(Value::Null));
-    if PRIVATE.iter().any(has) {
+    if weak::is_private(key) {
         return Err(Skip::Private);
     }
     let kid = optional(key, "kid")?.ok_or(Skip::NoKid)?;
@@ -280,7 +276,7 @@ fn algorithms(
 
 /// RFC 7518 section 6 and RFC 8037 section 2, as far as we verify them.
 #[derive(Debug, Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Rsa,
     P256,
     P384,
@@ -288,7 +284,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(kty: &str, key: &Object<'_>) -> Result<Self, Skip> {
+    pub(super) fn of(kty: &str, key: &Object<'_>) -> Result<Self, Skip> {
         match kty {
             "RSA" => Ok(Kind::Rsa),
             "EC" => match required(key, "crv")? {
@@ -304,7 +300,7 @@ impl Kind {
         }
     }
 
-    fn algorithms(self) -> &'static [Algorithm] {
+    pub(super) fn algorithms(self) -> &'static [Algorithm] {
         match self {
             Kind::Rsa => &RSA,
             Kind::P256 => &[Algorithm::ES256],
@@ -313,7 +309,7 @@ impl Kind {
         }
     }
 
-    fn material(self, key: &Object<'_>) -> Result<DecodingKey, Skip> {
+    pub(super) fn material(self, key: &Object<'_>) -> Result<DecodingKey, Skip> {
         match self {
             Kind::Rsa => rsa(key),
             Kind::P256 => curve(key, 32),

@@ -87,15 +87,19 @@ impl<'a> Compact<'a> {
         if key.algorithm() != self.header.algorithm {
             return Err(Refusal::Algorithm);
         }
-        // The length alone unmasks most forgeries, at no cost.
-        if self.signature.len() / 4 * 3 + self.signature.len() % 4 * 3 / 4 != key.signature_bytes()
-        {
-            return Err(Refusal::Signature);
-        }
-        let signature = decode(self.signature).ok_or(Refusal::Malformed)?;
-        key.verify(self.signing_input, &signature)
-            .map_err(|_| Refusal::Signature)
+        check(key, self.signing_input, self.signature)
     }
+}
+
+/// Whether an encoded signature over these bytes is the key's.
+pub(super) fn check(key: &VerifyingKey, input: &[u8], signature: &str) -> Result<(), Refusal> {
+    // The length alone unmasks most forgeries, at no cost.
+    if signature.len() / 4 * 3 + signature.len() % 4 * 3 / 4 != key.signature_bytes() {
+        return Err(Refusal::Signature);
+    }
+    let signature = decode(signature).ok_or(Refusal::Malformed)?;
+    key.verify(input, &signature)
+        .map_err(|_| Refusal::Signature)
 }
 
 /// Headers by their segment, of tokens whose signature held: an issuer writes the same one into each token that a key
@@ -182,7 +186,8 @@ impl Header {
     }
 }
 
-fn media_type(typ: &str) -> String {
+/// Lower case, without `application/`.
+pub(super) fn media_type(typ: &str) -> String {
     const PREFIX: &str = "application/";
     let short = match typ.split_at_checked(PREFIX.len()) {
         // Only what has no other slash may leave the prefix out.
@@ -196,4 +201,8 @@ fn media_type(typ: &str) -> String {
 /// character with bits that say nothing (RFC 4648 section 3.5).
 pub(super) fn decode(segment: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(segment).ok()
+}
+
+pub(super) fn encode(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }

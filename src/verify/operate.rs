@@ -54,6 +54,7 @@ impl Verifier {
         }
         let cache = &self.proofs;
         self.metrics.token_cache(cache.entries(), cache.bytes());
+        self.metrics.dpop_proofs(self.dpop.remembered());
     }
 
     /// Keeps one issuer's keys fresh, and follows its not-before, until dropped; run by a background service for each

@@ -7,7 +7,7 @@ mod inbox;
 mod introspect;
 mod jwk;
 mod keys;
-mod mint;
+pub(super) mod mint;
 mod not_before;
 mod refresh;
 mod revocation;
@@ -59,6 +59,7 @@ pub(super) fn issuer() -> IssuerPlan {
         },
         not_before: None,
         logout_clients: Vec::new(),
+        dpop: crate::config::plan::Dpop::Refuse,
         introspection: None,
     }
 }

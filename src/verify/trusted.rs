@@ -10,6 +10,7 @@ use super::Verifier;
 use super::cache::Proofs;
 use super::crypto;
 use super::digest::Fingerprints;
+use super::dpop::Dpop;
 use super::fetch::{self, KeySource};
 use super::grants::{Forwarded, Granted};
 use super::inbox::Inbox;
@@ -142,8 +143,14 @@ impl Verifier {
                 (Arc::new(proofs), Arc::new(Fingerprints::new()?))
             }
         };
+        // What was accepted before, another plan accepts no more than this one does.
+        let dpop = match old {
+            Some(old) => old.dpop.clone(),
+            None => Arc::new(Dpop::new(world.clock.clone())?),
+        };
         Ok(Verifier {
             issuers,
+            dpop,
             proofs,
             fingerprints,
             cache,

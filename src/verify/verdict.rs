@@ -1,6 +1,8 @@
 //! What is asked of the verifier, and what it says.
 
-use super::{Fault, Principal};
+use http::HeaderValue;
+
+use super::{Fault, Principal, Shown, Standing};
 use crate::config::plan::{IssuerId, Policy, Proof};
 
 /// How the proof was had; the metric label `source`.
@@ -31,6 +33,8 @@ pub struct Wanted<'a> {
     pub(super) issuers: &'a [IssuerId],
     /// SHA-256 of the certificate that the caller has shown on its connection.
     pub(super) certificate: Option<&'a [u8; 32]>,
+    /// What came beside a token with the scheme `DPoP`; `None` is the scheme `Bearer`.
+    pub(super) shown: Option<&'a Shown<'a>>,
 }
 
 impl<'a> Wanted<'a> {
@@ -39,6 +43,7 @@ impl<'a> Wanted<'a> {
             proof: policy.proof,
             issuers: &policy.issuers,
             certificate: None,
+            shown: None,
         }
     }
 
@@ -46,6 +51,13 @@ impl<'a> Wanted<'a> {
     #[must_use]
     pub fn by(mut self, certificate: Option<&'a [u8; 32]>) -> Self {
         self.certificate = certificate;
+        self
+    }
+
+    /// With a proof that the caller has the key of the token.
+    #[must_use]
+    pub fn showing(mut self, shown: &'a Shown<'a>) -> Self {
+        self.shown = Some(shown);
         self
     }
 
@@ -61,4 +73,8 @@ pub struct Verdict {
     pub issuer: Option<IssuerId>,
     pub source: Source,
     pub outcome: Result<Principal, Fault>,
+    /// What the client shall put into its next proof (RFC 9449 section 8.2).
+    pub nonce: Option<HeaderValue>,
+    /// The proof itself, for what lives on it longer than a request.
+    pub standing: Option<Standing>,
 }

@@ -1,4 +1,6 @@
-//! Keys that verify what nobody signed.
+//! Keys that verify what their owner did not sign.
+
+use super::json::{Object, Value};
 
 /// The primes of the ROCA fingerprint (CVE-2017-15361, Nemec et al. 2017, section 4).
 const PRIMES: [u16; 38] = [
@@ -31,6 +33,16 @@ const fn edge(first: u8, middle: u8, last: u8) -> [u8; 32] {
     bytes[0] = first;
     bytes[31] = last;
     bytes
+}
+
+/// What only the owner of a key may know (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1): of RSA's, a prime is as good as all.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// Whether the owner has given something of it away.
+pub(super) fn is_private(key: &Object<'_>) -> bool {
+    // Some libraries write `null` for what is not there.
+    let has = |member: &&str| !matches!(key.get(member), None | Some(Value::Null));
+    PRIVATE.iter().any(has)
 }
 
 /// A modulus made by the flawed generator of CVE-2017-15361: modulo each small prime it is a power of 65537. A sound

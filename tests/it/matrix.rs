@@ -4,6 +4,7 @@
 //! change to it is a change to who may call what, and is reviewed as such.
 
 mod credentials;
+mod possession;
 mod reasons;
 
 use std::collections::BTreeMap;
@@ -24,11 +25,15 @@ use credentials::Credential;
 
 const DEMO: &str = include_str!("../../conf/demo.yaml");
 
-/// Reasons that nothing outside the process can bring about, and what shows them instead.
-const NOT_FROM_OUTSIDE: [(Rejection, &str); 2] = [
+/// Reasons that nothing outside the process can bring about here, and what shows them instead.
+const NOT_FROM_OUTSIDE: [(Rejection, &str); 3] = [
     (
         Rejection::NoPermit,
         "a step was skipped, which no request can make happen; gateway::tests shows that it is 500 without a peer",
+    ),
+    (
+        Rejection::DpopBusy,
+        "a million good proofs within a minute are more than a test can send; verify::dpop::tests",
     ),
     (
         Rejection::Internal,
@@ -174,11 +179,12 @@ fn who_gets_what_is_as_written_down() {
     );
     text.push_str(&demo_section(&mut met));
     text.push_str("\nEvery other reason to refuse, with a configuration made for it.\n\n");
-    for reached in reasons::all() {
+    let others = reasons::all().into_iter().chain(possession::all());
+    for reached in others {
         row(&mut text, reached.how, reached.status, &reached.reason);
         met.push(reached.reason);
     }
-    text.push_str("\nReasons that nothing outside the process brings about.\n\n");
+    text.push_str("\nReasons that nothing outside the process brings about here.\n\n");
     for (rejection, why) in NOT_FROM_OUTSIDE {
         writeln!(text, "  {}: {why}", rejection.label()).unwrap();
         assert!(

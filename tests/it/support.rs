@@ -1,9 +1,12 @@
 //! What the tests stand on: a gateway in this process, an origin that records bytes, and clients that send them.
 
 mod demo;
+mod dpop;
 mod faulty;
 pub mod frames;
 mod gateway;
+mod grpc;
+mod h2_origin;
 mod http1;
 mod http2;
 mod mortal;
@@ -11,12 +14,16 @@ mod origin;
 mod scratch;
 mod strict;
 mod tls;
+mod websocket;
 mod wire;
 mod process;
 
 pub use demo::{Demo, command as demo_command};
+pub use dpop::{Holder, Proof};
 pub use faulty::{Faulty, Ill, gzip_bomb};
 pub use gateway::{Gateway, Setup, eventually};
+pub use grpc::{GrpcClient, GrpcOrigin};
+pub use h2_origin::{First, H2Origin};
 pub use http1::{Answer, Connection, get, send};
 pub use http2::Http2;
 pub use mortal::{Mortal, reset};
@@ -25,4 +32,5 @@ pub use process::{Finished, Process, Running, free_ports, loopback, portcullis, 
 pub use scratch::Scratch;
 pub use strict::StrictOrigin;
 pub use tls::{Authority, Pair, SecureOrigin, handshake, open_tls};
+pub use websocket::{Socket, SocketOrigin};
 pub use wire::{Closed, Full, Wire};

@@ -112,7 +112,7 @@ pub fn fresh() -> Call {
 }
 
 impl Call {
-    fn method(self) -> &'static str {
+    pub fn method(self) -> &'static str {
         if self.what == What::Write {
             "PUT"
         } else {
@@ -224,14 +224,31 @@ impl Portcullis {
     }
 
     pub fn send(&self, call: Call, token: &str) -> Answer {
+        self.ask(call, &format!("Authorization: Bearer {token}"))
+    }
+
+    fn ask(&self, call: Call, fields: &str) -> Answer {
         Connection::open(self.address)
             .send(format!(
                 "{} {} HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\nContent-Length: 0\r\n\
-                 Authorization: Bearer {token}\r\n\r\n",
+                 {fields}\r\n\r\n",
                 call.method(),
                 call.path(),
             ))
             .answer()
+    }
+
+    /// What its callers see of a call: what a proof has to be for.
+    pub fn url(&self, call: Call) -> String {
+        format!("http://gateway.test{}", call.path())
+    }
+
+    /// With a token that is bound to a key, and a proof.
+    pub fn send_with(&self, call: Call, token: &str, proof: &str) -> Answer {
+        self.ask(
+            call,
+            &format!("Authorization: DPoP {token}\r\nDPoP: {proof}"),
+        )
     }
 
     /// The call gets through to its service.
@@ -256,7 +273,7 @@ impl Portcullis {
         let answer = self.send(call, token);
         let seen = (answer.status, self.reasons(call));
         assert_eq!(answer.status, status, "{who}: {call}: {seen:?}");
-        let challenge = answer.header("www-authenticate").unwrap_or_default();
+        let challenge = challenge(&answer);
         let error = match status {
             401 => "error=\"invalid_token\"",
             403 => "error=\"insufficient_scope\"",
@@ -327,6 +344,13 @@ impl Portcullis {
             self.fetched("ok") >= before + 2.0
         });
     }
+}
+
+/// The first one: the route's other scheme follows, if it has one.
+pub fn challenge(answer: &Answer) -> &str {
+    let mut headers = answer.headers.iter();
+    let first = headers.find(|(name, _)| name == "www-authenticate");
+    first.map_or("", |(_, value)| value)
 }
 
 impl Drop for Portcullis {

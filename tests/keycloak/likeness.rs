@@ -1,6 +1,8 @@
 //! The demo's issuer stands in for Keycloak in every other test, so it has to answer like it.
 //!
-//! Left out is what the demo does not do: DPoP proofs, grants of browsers, certificates in the key set.
+//! Left out is what the demo does not do: grants of browsers, certificates in the key set.
+
+mod proofs;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,12 +15,13 @@ use serde_json::{Map, Value, json};
 use crate::World;
 use crate::http1::Connection;
 use crate::keycloak::{credentials, member, opened};
+use crate::proof::Holder;
 use crate::say::say;
 
 const REALM: &str = "/realms/eazybank";
 const PROTOCOL: &str = "/realms/eazybank/protocol/openid-connect";
 /// What differs from one answer of the same server to the next.
-const VOLATILE: [&str; 14] = [
+const VOLATILE: [&str; 15] = [
     "access_token",
     "at_hash",
     "exp",
@@ -26,6 +29,8 @@ const VOLATILE: [&str; 14] = [
     "expires_in",
     "iat",
     "id_token",
+    // Each side has a holder of its own.
+    "jkt",
     "kid",
     "public_key",
     "refresh_expires_in",
@@ -149,6 +154,7 @@ struct Side {
     address: SocketAddr,
     /// What the placeholders in [`FORMS`] stand for here.
     tokens: Vec<(&'static str, String)>,
+    holder: Holder,
 }
 
 pub fn all(world: &World) {
@@ -190,8 +196,19 @@ pub fn all(world: &World) {
         let [theirs, ours] = [&keycloak, &demo].map(|side| side.ask(method, path, "", ""));
         compare(format!("{method} {path}"), theirs, ours);
     }
+    let mut proofs = 0;
+    for client in ["dpop-cc", "callcenter-cc", "lightweight-cc"] {
+        let [theirs, ours] = [&keycloak, &demo].map(|side| side.bound(client));
+        compare(format!("{client}, bound to a key"), theirs, ours);
+        proofs += 1;
+    }
+    let [theirs, ours] = [&keycloak, &demo].map(Side::proofs);
+    for ((what, theirs), (_, ours)) in theirs.into_iter().zip(ours) {
+        compare(format!("a proof: {what}"), theirs, ours);
+        proofs += 1;
+    }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    let compared = 11 + FORMS.len() + BARE.len();
+    let compared = 11 + FORMS.len() + BARE.len() + proofs;
     say!("{compared} grants and answers are the same but for what always differs");
 
     discovery(&keycloak, &demo);
@@ -249,6 +266,7 @@ impl Side {
         let mut side = Side {
             address,
             tokens: Vec::new(),
+            holder: Holder::new(),
         };
         let scope = ("scope", "accounts:read openid");
         let machine = side.post(&("token", Some("callcenter-cc"), &[MACHINE, scope]));
@@ -266,7 +284,10 @@ impl Side {
 
     /// Every token of a grant opened, and the rest of the answer.
     fn granted(&self, client: Option<&str>, form: Form) -> Value {
-        let answer = self.post(&("token", client, form));
+        self.opened(&self.post(&("token", client, form)))
+    }
+
+    fn opened(&self, answer: &Value) -> Value {
         let mut seen = Map::new();
         for name in ["access_token", "id_token", "refresh_token"] {
             if let Some(token) = answer.get(name).and_then(Value::as_str) {
@@ -280,7 +301,7 @@ impl Side {
                 seen.insert(name.to_owned(), opened);
             }
         }
-        seen.insert("answer".to_owned(), self.normal("", &answer));
+        seen.insert("answer".to_owned(), self.normal("", answer));
         Value::Object(seen)
     }
 

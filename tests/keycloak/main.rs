@@ -26,6 +26,8 @@ mod keycloak;
 mod kinds;
 mod likeness;
 mod load;
+#[path = "../it/support/dpop.rs"]
+mod proof;
 mod rotation;
 mod revocation;
 mod say;

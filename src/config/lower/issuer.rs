@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::diagnostic::{Fault, nearest};
 use crate::config::format;
 use crate::config::plan::{
-    Algorithm, IssuerPlan, KeysFrom, KeysPlan, NotBeforePlan, RevocationsPlan, Unmarked,
+    Algorithm, Dpop, IssuerPlan, KeysFrom, KeysPlan, NotBeforePlan, RevocationsPlan, Unmarked,
 };
 use crate::config::view::{Spot, View};
 
@@ -77,6 +77,11 @@ fn issuer(name: &str, view: &View<'_>, context: &mut Context<'_>) -> IssuerPlan 
         keys: keys(&view.block("keys"), &keys_from, context),
         not_before: not_before(view, context),
         logout_clients: view.block("logout").texts("clients"),
+        dpop: match view.text("dpop").as_deref() {
+            Some("allow") => Dpop::Allow,
+            Some("require") => Dpop::Require,
+            _ => Dpop::Refuse,
+        },
         introspection: introspection::issuer(view, context),
         keys_from,
     }

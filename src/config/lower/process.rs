@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use crate::config::diagnostic::Fault;
 use crate::config::format;
 use crate::config::plan::{
-    AdminPlan, Limits, ListenerPlan, ListenerTls, RevocationsPlan, ServerPlan, TokenCachePlan,
+    AdminPlan, Limits, ListenerPlan, ListenerTls, PublicUrl, RevocationsPlan, ServerPlan,
+    TokenCachePlan,
 };
 use crate::config::view::{Spot, View};
 
@@ -120,7 +121,27 @@ fn listener(view: &View<'_>, context: &mut Context<'_>) -> ListenerPlan {
         tls,
         proxy_protocol: proxy_protocol.into(),
         trusted_proxies: trusted.into(),
+        public_url: public_url(view, context),
     }
+}
+
+fn public_url(view: &View<'_>, context: &mut Context<'_>) -> Option<PublicUrl> {
+    let spot = view.get("public_url")?;
+    let text = spot.text();
+    let url = format::url(&text).ok()?;
+    if url.query().is_some() {
+        let fault = Fault::new(format!("{} has a query", spot.node.shown()));
+        context.problem(
+            &spot,
+            fault.hint("write what stands in front of every path"),
+        );
+    }
+    let port = url.port().map(|port| format!(":{port}"));
+    Some(PublicUrl {
+        scheme: url.scheme().to_owned(),
+        authority: url.host_str().unwrap_or_default().to_owned() + &port.unwrap_or_default(),
+        prefix: url.path().trim_end_matches('/').to_owned(),
+    })
 }
 
 /// A list of networks, with a warning about one that is the whole world.

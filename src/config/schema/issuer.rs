@@ -40,9 +40,12 @@ pub(super) static ISSUER: Block = Block {
         key("not_before", Kind::Block(&NOT_BEFORE), "Follows the realm's not-before; `{}` takes the defaults.")
             .absent("off"),
         key("logout", Kind::Block(&LOGOUT), "Back-channel logout.").absent("off"),
-        key("dpop", Kind::Word(&["refuse", "allow", "require"]), "Tokens bound to a key of their client (RFC 9449).")
-            .default("refuse")
-            .later(),
+        key(
+            "dpop",
+            Kind::Word(&["refuse", "allow", "require"]),
+            "Tokens bound to a key of their client (RFC 9449): refused, taken with a proof for each request, or the only ones that are taken.",
+        )
+        .default("refuse"),
         key("introspection", Kind::Block(&INTROSPECTION), "Asks the issuer about a token.").absent("off"),
     ],
     misplaced: &[

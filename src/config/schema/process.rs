@@ -140,9 +140,12 @@ static LISTENER: Block = Block {
             NETWORKS,
             "Networks whose `X-Forwarded-*` are believed.",
         ),
-        key("public_url", URL, "What callers see in front of the path.")
-            .absent("from `Host`")
-            .later(),
+        key(
+            "public_url",
+            URL,
+            "What callers see in front of the path; the `htu` of DPoP proofs is held against it.",
+        )
+        .absent("from `Host`, and from the `X-Forwarded-*` of trusted proxies"),
     ],
     misplaced: &[("port", "write `address: 0.0.0.0:8072`")],
 };

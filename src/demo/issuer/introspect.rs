@@ -22,7 +22,7 @@ impl State {
         // Revoking a refresh token ends its session.
         let name = match text(&claims, "typ") {
             Some("Refresh" | "Offline") => "sid",
-            Some("Bearer") => "jti",
+            Some("Bearer" | "DPoP") => "jti",
             _ => return Revocation::OtherKind,
         };
         if text(&claims, "azp") != Some(caller) {
@@ -40,7 +40,7 @@ impl State {
         let client = self.realm.client(text(&claims, "azp")?)?;
         let issued = claims.get("iat")?.as_u64()?;
         let good = text(&claims, "iss") == Some(&self.issuer)
-            && text(&claims, "typ") == Some("Bearer")
+            && matches!(text(&claims, "typ"), Some("Bearer" | "DPoP"))
             && claims.get("exp")?.as_u64()? > self.clock.unix()
             && issued >= self.not_before()
             && self.is_enabled(client)
@@ -64,7 +64,7 @@ impl State {
         }
         claims.insert("client_id".to_owned(), json!(client.client_id));
         claims.insert("username".to_owned(), json!(grant.account.username));
-        claims.insert("token_type".to_owned(), json!("Bearer"));
+        claims.insert("token_type".to_owned(), json!(grant.token_type()));
         claims.insert("active".to_owned(), json!(true));
         claims.retain(|_, value| value != "");
         Some(claims)
@@ -78,7 +78,9 @@ impl State {
             None => self.realm.account("alice")?,
         };
         let scope = text(claims, "scope").unwrap_or_default();
-        Grant::new(self.realm, client, account, scope, None).ok()
+        let holder = claims.get("cnf").and_then(|cnf| cnf.get("jkt")?.as_str());
+        let grant = Grant::new(self.realm, client, account, scope, None).ok()?;
+        Some(grant.bound_to(holder.map(str::to_owned)))
     }
 
     fn is_revoked(&self, claims: &Claims) -> bool {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::endpoint::{Endpoint, Lost, named};
 use super::fault::FOLLOWED;
 use super::introspect::Revocation;
+use super::possession;
 use super::state::{State, lock};
 use super::token::NoToken;
 use crate::demo::grant::Grant;
@@ -122,21 +123,18 @@ impl State {
         let Some(account) = self.realm.service_account(client) else {
             return unauthorized("Client not enabled to retrieve service account");
         };
-        if headers.contains_key("dpop") {
-            // Better no token than one that is bound to a proof that nobody checked.
-            let text = "The demo's issuer does not read DPoP proofs";
-            return Err(Answer::error(400, "invalid_dpop_proof", text));
-        }
-        if client.flag("dpop.bound.access.tokens") {
-            return Err(Answer::error(
-                400,
-                "invalid_request",
-                "DPoP proof is missing",
-            ));
+        let unproved = |text: &str| Answer::error(400, "invalid_request", text);
+        let path = format!("/realms/{}{}", self.realm.name, Endpoint::Token.path());
+        let holder = self
+            .holder(headers, &path)
+            .map_err(|text| unproved(&text))?;
+        if holder.is_none() && client.flag("dpop.bound.access.tokens") {
+            return Err(unproved("DPoP proof is missing"));
         }
         let scope = scope(fields)?;
         let grant = Grant::new(self.realm, client, account, scope, None);
-        self.granted(grant.map_err(|_| invalid_scope(scope))?)
+        let grant = grant.map_err(|_| invalid_scope(scope))?;
+        self.granted(grant.bound_to(holder))
     }
 
     /// For negative tests only: it makes ID, refresh and offline tokens.
@@ -259,6 +257,7 @@ impl State {
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": algorithms,
+            "dpop_signing_alg_values_supported": possession::ALGORITHMS,
             "token_endpoint_auth_methods_supported": methods,
             "introspection_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_methods_supported": methods,

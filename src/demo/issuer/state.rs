@@ -27,6 +27,8 @@ pub(super) struct State {
     /// Keys of clients that prove themselves with assertions, and the ids of those that were used.
     pub(super) client_keys: Mutex<HashMap<String, Key>>,
     pub(super) assertions: Mutex<HashSet<String>>,
+    /// Ids of the proofs of possession that were used.
+    pub(super) proofs: Mutex<HashSet<String>>,
     /// Ids of clients disabled after start.
     pub(super) disabled: Mutex<HashSet<String>>,
     pub(super) not_before: AtomicU64,
@@ -49,6 +51,7 @@ impl State {
             opaque: Mutex::default(),
             client_keys: Mutex::default(),
             assertions: Mutex::default(),
+            proofs: Mutex::default(),
             disabled: Mutex::default(),
             not_before: AtomicU64::new(0),
             hits: Default::default(),

@@ -49,6 +49,7 @@ impl State {
 
     pub(super) fn mint(&self, edit: ClaimsEdit) -> Result<String, NoToken> {
         let grant = self.grant_of(&edit.client, &edit.scope)?;
+        let grant = grant.bound_to(edit.bound_to);
         let (_, mut claims) = self.access_claims(&grant)?;
         if let Some(change) = edit.claims {
             change(&mut claims);
@@ -82,7 +83,7 @@ impl State {
         if let Some((refresh, _)) = refresh {
             put("refresh_token", json!(refresh));
         }
-        put("token_type", json!("Bearer"));
+        put("token_type", json!(grant.token_type()));
         if let Some(id) = id.transpose()? {
             put("id_token", json!(id));
         }

@@ -34,4 +34,4 @@ macro_rules! corpora {
     };
 }
 
-corpora! { authorization claim_to_header config introspection jwks jwt proxy_header target whole_proxy }
+corpora! { authorization claim_to_header config dpop introspection jwks jwt proxy_header target whole_proxy }

@@ -47,6 +47,7 @@ pub(super) struct Families {
     pub(super) lost_log_lines: IntCounter,
     pub(super) token_cache_entries: IntGauge,
     pub(super) token_cache_bytes: IntGauge,
+    pub(super) dpop_proofs: IntGauge,
     pub(super) token_cache_evictions: IntCounter,
     pub(super) revocations_held: IntGaugeVec,
     pub(super) reloads: IntCounterVec,
@@ -157,6 +158,11 @@ impl Families {
         declaring
             .registry
             .register(Box::new(token_cache_bytes.clone()))?;
+        let dpop_proofs = IntGauge::new(
+            "portcullis_dpop_proofs",
+            "DPoP proofs that are remembered, so that none comes twice.",
+        )?;
+        declaring.registry.register(Box::new(dpop_proofs.clone()))?;
         let token_cache_evictions = IntCounter::new(
             "portcullis_token_cache_evictions_total",
             "Proofs that were dropped because the cache was full.",
@@ -302,6 +308,7 @@ impl Families {
             lost_log_lines,
             token_cache_entries,
             token_cache_bytes,
+            dpop_proofs,
             token_cache_evictions,
             revocations_held,
             reloads,

@@ -9,7 +9,7 @@ use portcullis::demo::mint::ClaimsEdit;
 
 use crate::support::{Closed, Connection, Gateway, Origin, Scratch, Setup, Wire, eventually, get};
 
-const READER: &str = "eazybank-accounts-reader-cc";
+pub(super) const READER: &str = "eazybank-accounts-reader-cc";
 
 /// One way to be refused.
 pub(super) struct Reached {
@@ -29,7 +29,7 @@ pub(super) fn all() -> Vec<Reached> {
 }
 
 /// Sends one request; the reason is what the counter of rejections says, which counts what never became a request too.
-fn refused(gateway: &Gateway, how: &'static str, send: impl FnOnce() -> u16) -> Reached {
+pub(super) fn refused(gateway: &Gateway, how: &'static str, send: impl FnOnce() -> u16) -> Reached {
     let before = rejections(gateway);
     let status = u64::from(send());
     let mut new = Vec::new();
@@ -66,7 +66,7 @@ fn raw(gateway: &Gateway, how: &'static str, bytes: impl AsRef<[u8]>) -> Reached
     })
 }
 
-fn issuer(clock: &Clock) -> Issuer {
+pub(super) fn issuer(clock: &Clock) -> Issuer {
     Issuer::start_blocking(IssuerOptions {
         clock: clock.clone(),
         ..IssuerOptions::default()
@@ -225,7 +225,9 @@ fn pools() -> Vec<Reached> {
         Origin::answering(|_, _| {}),
         Wire::start(),
     );
-    let names = ["closed", "failing", "broken", "silent", "busy", "nameless"];
+    let names = [
+        "closed", "failing", "broken", "silent", "busy", "nameless", "newer",
+    ];
     let routes = names.map(|name| {
         format!("{{ name: {name}, match: {{ path: /{name} }}, upstream: {name}, access: public }}")
     });
@@ -236,6 +238,7 @@ fn pools() -> Vec<Reached> {
                 broken: {{ peers: ['{}'] }},
                 silent: {{ peers: ['{}'], timeouts: {{ read: 200ms }} }},
                 busy: {{ peers: ['{}'], breaker: {{ max_in_flight: 1 }} }},
+                newer: {{ peers: ['{0}'], http: 2 }},
                 nameless: {{ peers: ['no-such-host.invalid:80'] }} }}",
             closed.address(),
             closed.address(),
@@ -260,6 +263,11 @@ fn pools() -> Vec<Reached> {
             &gateway,
             "more requests in flight than the pool takes",
             || ask("/busy"),
+        ),
+        raw(
+            &gateway,
+            "HTTP/1.0 to a pool that speaks HTTP/2",
+            "GET /newer HTTP/1.0\r\nHost: a\r\n\r\n",
         ),
         refused(&gateway, "a pool whose only peer has no address", || {
             ask("/nameless")
