@@ -37,9 +37,19 @@ load:
     loadtest/run.sh
 
 # ten thousand slow connections, and distinct paths by the hundred thousand
-hostile:
+attack:
     cargo build --release --locked
     loadtest/hostile.sh
+
+# kill -9 on one of three peers, twenty times under load
+kill:
+    cargo build --release --locked
+    loadtest/kill.sh
+
+# how each way of balancing shares out, and what one slow peer costs
+balance:
+    cargo build --release --locked
+    loadtest/balance.sh
 
 # fuzzes one target after the other, ten minutes each; needs nightly and cargo-fuzz
 fuzz:

@@ -314,6 +314,8 @@ impl ProxyHttp for Proxy {
         let answered = session
             .response_written()
             .is_some_and(|head| !attempt::is_interim(head.status));
+        // Pingora ends the connection after this, and the caller must not send its next request on it.
+        session.set_keepalive(None);
         if let Some(rejection) = rejection
             && !answered
             && let Err(e) = listener.answer(session, life, rejection).await

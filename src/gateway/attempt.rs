@@ -18,6 +18,9 @@ use crate::reject::Rejection;
 use crate::request::{BodyLength, Target};
 use crate::upstream::{Failure, Peer, Pool, Upstreams};
 
+/// How many interim answers one attempt may bring. Go's client takes five.
+const MOST_INTERIMS: u32 = 16;
+
 impl Life {
     pub(super) fn choose_peer(
         &mut self,
@@ -47,6 +50,7 @@ impl Life {
         self.again = false;
         self.answered_at = None;
         self.status = None;
+        self.interims = 0;
         // Pingora hands the body over again from its beginning.
         self.body.bytes = 0;
         self.silence = peer.options.read_timeout.map_or(left, |own| own.min(left));
@@ -105,9 +109,15 @@ impl Life {
         session: &Session,
         status: StatusCode,
     ) -> pingora::Result<()> {
-        // An interim answer says nothing yet.
+        // An interim answer says nothing yet. A peer that sends nothing else has answered nonsense.
         if is_interim(status) {
-            return Ok(());
+            self.interims += 1;
+            if self.interims <= MOST_INTERIMS {
+                return Ok(());
+            }
+            let mut error = refuse(Rejection::UpstreamFailed);
+            error.as_up();
+            return Err(error);
         }
         let now = gateway.clock.monotonic();
         self.answered_at = Some(now);

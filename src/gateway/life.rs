@@ -49,6 +49,8 @@ pub struct Life {
     pub(super) answered_at: Option<Duration>,
     /// The peer's answer.
     pub(super) status: Option<StatusCode>,
+    /// Interim answers of the peer.
+    pub(super) interims: u32,
     pub(super) rejection: Option<Rejection>,
     /// The caller did not take its whole answer.
     pub(super) caller_gone: bool,
@@ -113,6 +115,7 @@ impl Life {
             peer: None,
             answered_at: None,
             status: None,
+            interims: 0,
             rejection: None,
             caller_gone: false,
             chosen: None,

@@ -15,6 +15,8 @@ mod grpc;
 mod http2_upstream;
 mod keys;
 mod matrix;
+mod peers_that_die;
+mod peers_that_lie;
 mod pools;
 mod canary;
 mod cli;
