@@ -11,14 +11,6 @@ use pingora::services::background::{BackgroundService, GenBackgroundService};
 use crate::config::plan::IssuerId;
 use crate::edge::Tls;
 use crate::gateway::Gateway;
-use crate::upstream::{Peer, Pool};
-
-/// How often a peer's name is looked up again.
-const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
-/// How often the addresses of a pool's name are looked up again.
-const FIND_EVERY: Duration = Duration::from_secs(5);
-/// How soon after a look-up that brought nothing.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often the files of TLS listeners are looked at.
 const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(2);
@@ -54,21 +46,7 @@ impl BackgroundService for Background {
         }
         for pool in 0..self.gateway.upstreams.all().len() {
             let gateway = self.gateway.clone();
-            tasks.spawn(async move { keep_found(&gateway.upstreams.all()[pool]).await });
-        }
-        for (pool, upstream) in self.gateway.upstreams.all().iter().enumerate() {
-            for (peer, _) in upstream
-                .peers()
-                .iter()
-                .enumerate()
-                .filter(|(_, p)| p.is_name())
-            {
-                let gateway = self.gateway.clone();
-                tasks.spawn(async move {
-                    let pool = &gateway.upstreams.all()[pool];
-                    keep_resolved(pool, &pool.peers()[peer]).await;
-                });
-            }
+            tasks.spawn(async move { gateway.upstreams.all()[pool].keep_found().await });
         }
         for (listener, tls) in self.tls.iter().enumerate() {
             if let Some(tls) = tls {
@@ -78,27 +56,6 @@ impl BackgroundService for Background {
         // Draining requests may still need a key: the tasks end with the runtime, not with the signal.
         let _ = shutdown.wait_for(|stopping| *stopping).await;
         while tasks.join_next().await.is_some() {}
-    }
-}
-
-/// All addresses of a pool's name.
-async fn keep_found(pool: &Pool) {
-    let Some(name) = pool.dns() else {
-        return;
-    };
-    loop {
-        match tokio::net::lookup_host(name).await {
-            Ok(addresses) => pool.found(addresses),
-            Err(error) => {
-                let pool = &pool.name;
-                log::warn!("upstream {pool}: cannot look up {name}: {error}");
-            }
-        }
-        let again = match pool.peers().is_empty() {
-            true => LOOK_UP_AGAIN,
-            false => FIND_EVERY,
-        };
-        tokio::time::sleep(again).await;
     }
 }
 
@@ -117,25 +74,5 @@ async fn keep_current(tls: Arc<Tls>, listener: usize, gateway: Arc<Gateway>) {
             Ok(()) => log::info!("listener {name} has a new certificate"),
             Err(why) => log::error!("listener {name} keeps its old certificate: {why}"),
         }
-    }
-}
-
-/// The system's resolver, so that `/etc/hosts` and a container's DNS are honoured; a failed look-up keeps the last
-/// address.
-async fn keep_resolved(pool: &Pool, peer: &Peer) {
-    loop {
-        let found = tokio::net::lookup_host(peer.address()).await;
-        let again = match found.map(|mut addresses| addresses.next()) {
-            Ok(Some(address)) => {
-                pool.resolved(peer, address);
-                LOOK_UP_EVERY
-            }
-            Ok(None) => LOOK_UP_AGAIN,
-            Err(error) => {
-                log::warn!("cannot look up peer {}: {error}", peer.address());
-                LOOK_UP_AGAIN
-            }
-        };
-        tokio::time::sleep(again).await;
     }
 }

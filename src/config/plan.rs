@@ -20,8 +20,8 @@ use ipnet::IpNet;
 pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
-    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
-    Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, CheckPlan, DnsPlan, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan,
+    RetryOn, RetryPlan, Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 
 use super::secret::Secret;

@@ -77,6 +77,10 @@ pub(super) enum Format {
     Percent,
     Address,
     Peer,
+    /// A name whose addresses or services are peers.
+    Dns,
+    /// A name server.
+    Resolver,
     Network,
     Name,
     File,
@@ -84,6 +88,8 @@ pub(super) enum Format {
     UrlOrFile,
     Issuer,
     Host,
+    /// What may stand in a request's `Host`.
+    Authority,
     RoutePath,
     Method,
     HeaderName,

@@ -39,6 +39,10 @@ impl Life {
             Balance::Hash(on) => hash_key(on, listener, session, target, permit),
             Balance::RoundRobin | Balance::LeastRequest | Balance::Random => 0,
         };
+        // The place at the last peer is free for this attempt too.
+        if let Some(last) = &mut self.chosen {
+            last.leave();
+        }
         let (chosen, mut peer) = pool.choose(&mut self.tried, key, now)?;
         self.chosen = Some(chosen);
         self.again = false;

@@ -13,7 +13,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-pub use labels::{Asked, Carried, Heard, Judged, Kept, ProofSource, Refresh, Unopened};
+pub use labels::{Asked, Carried, Heard, Judged, Kept, Looked, ProofSource, Refresh, Unopened};
 
 use crate::config::plan::{IssuerId, Plan, RouteId, UpstreamId};
 use crate::reject::Rejection;
@@ -83,6 +83,7 @@ struct UpstreamHandles {
     /// By [`State`].
     peers: [IntGauge; 3],
     breaker_open: IntGauge,
+    lookups: [IntCounter; 3],
 }
 
 impl Metrics {
@@ -255,6 +256,12 @@ impl Metrics {
             "1 while an upstream that fails is not asked, or only tried.",
             &["upstream"],
         )?;
+        let lookups = counters(
+            &registry,
+            "portcullis_upstream_lookups_total",
+            "Look-ups of an upstream's names, by outcome.",
+            &["upstream", "outcome"],
+        )?;
         let connections = gauges(
             &registry,
             "portcullis_connections_open",
@@ -358,6 +365,8 @@ impl Metrics {
                     peers: [State::Healthy, State::Unhealthy, State::Ejected]
                         .map(|state| peers.with_label_values(&[&*upstream.name, state.label()])),
                     breaker_open: upstream_breaker.with_label_values(&[&upstream.name]),
+                    lookups: ["ok", "empty", "failed"]
+                        .map(|o| lookups.with_label_values(&[&*upstream.name, o])),
                 })
                 .collect(),
             connections: plan
@@ -498,6 +507,10 @@ impl Metrics {
 
     pub fn upstream_breaker(&self, upstream: UpstreamId) -> &IntGauge {
         &self.upstreams[upstream.0].breaker_open
+    }
+
+    pub fn upstream_looked_up(&self, upstream: UpstreamId, outcome: Looked) {
+        self.upstreams[upstream.0].lookups[outcome as usize].inc();
     }
 
     /// How many peers are in which [`State`].

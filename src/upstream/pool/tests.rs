@@ -1,5 +1,8 @@
+use std::net::SocketAddr;
+
+use super::super::names::{Answer, Families, Member};
 use super::*;
-use crate::config::plan::OutlierPlan;
+use crate::config::plan::{CheckPlan, OutlierPlan};
 use crate::testkit::{plan, upstream};
 
 const EJECT: Duration = Duration::from_secs(10);
@@ -123,7 +126,10 @@ fn who_could_not_be_left_out_is_when_another_is_back() {
 fn named() -> (Pool, Arc<Metrics>) {
     let mut plan = plan(Vec::new());
     plan.upstreams = vec![UpstreamPlan {
-        dns: Some("accounts.internal:80".to_owned()),
+        dns: Some(DnsPlan::Addresses {
+            host: "accounts.internal".to_owned(),
+            port: 80,
+        }),
         outlier: Some(OutlierPlan {
             failures: 1,
             eject: EJECT,
@@ -136,9 +142,22 @@ fn named() -> (Pool, Arc<Metrics>) {
     (pool, metrics)
 }
 
-fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+fn addresses(texts: &[&str]) -> Answer {
     let addresses = texts.iter().map(|text| text.parse().expect("an address"));
-    addresses.collect()
+    answer(addresses)
+}
+
+fn answer(addresses: impl IntoIterator<Item = SocketAddr>) -> Answer {
+    let member = |address| Member {
+        address,
+        weight: 1,
+        priority: 0,
+    };
+    Answer {
+        members: addresses.into_iter().map(member).collect(),
+        holds: Duration::from_secs(30),
+        unanswered: Families::default(),
+    }
 }
 
 fn members(pool: &Pool) -> Vec<String> {
@@ -155,7 +174,7 @@ fn all_addresses_of_a_name_are_peers_and_none_changes_nothing() {
         pool.readiness(),
         Err("no address of accounts.internal:80 is known yet".to_owned())
     );
-    pool.found(addresses(&[
+    pool.found(&addresses(&[
         "10.0.0.2:80",
         "10.0.0.1:80",
         "[fd00::1]:80",
@@ -166,17 +185,17 @@ fn all_addresses_of_a_name_are_peers_and_none_changes_nothing() {
     assert_eq!(met(&pool), [0, 1, 2]);
     assert_eq!(pool.readiness(), Ok(()));
     assert_eq!(peers(&metrics, "healthy"), 3);
-    pool.found(Vec::new());
+    pool.found(&addresses(&[]));
     assert_eq!(members(&pool), all);
 }
 
 #[test]
 fn a_peer_whose_address_stays_keeps_what_is_known_of_it() {
     let (pool, metrics) = named();
-    pool.found(addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
+    pool.found(&addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
     let before = pool.peers();
     fail(&pool, 1, 1);
-    pool.found(addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
+    pool.found(&addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
     assert!(Arc::ptr_eq(&before[1], &pool.peers()[0]));
     assert_eq!(met(&pool), [1], "the one that was ejected still is");
     assert_eq!(
@@ -184,7 +203,7 @@ fn a_peer_whose_address_stays_keeps_what_is_known_of_it() {
         (1, 1)
     );
     let layout = pool.layout.load_full();
-    pool.found(addresses(&["10.0.0.3:80", "10.0.0.2:80"]));
+    pool.found(&addresses(&["10.0.0.3:80", "10.0.0.2:80"]));
     assert!(
         Arc::ptr_eq(&layout, &pool.layout.load_full()),
         "no change, no work"
@@ -194,13 +213,15 @@ fn a_peer_whose_address_stays_keeps_what_is_known_of_it() {
 #[test]
 fn a_name_with_thousands_of_addresses_is_cut_off() {
     let (pool, _) = named();
-    pool.found((0..5000u32).map(|number| SocketAddr::from((number.to_be_bytes(), 80))));
+    let many = (0..5000u32).map(|number| SocketAddr::from((number.to_be_bytes(), 80)));
+    pool.found(&answer(many));
     assert_eq!(pool.peers().len(), MOST_MEMBERS);
 }
 
 fn health() -> HealthPlan {
     HealthPlan {
-        path: "/".to_owned(),
+        check: CheckPlan::Tcp,
+        port: None,
         interval: Duration::from_secs(5),
         timeout: Duration::from_secs(1),
         healthy: 1,
