@@ -12,6 +12,7 @@ mod carry;
 mod faults;
 mod keys;
 mod matrix;
+mod discovery;
 mod pools;
 mod canary;
 mod cli;

@@ -1,6 +1,7 @@
 //! What the tests stand on: a gateway in this process, an origin that records bytes, and clients that send them.
 
 mod demo;
+mod dns;
 mod faulty;
 pub mod frames;
 mod gateway;
@@ -14,6 +15,7 @@ mod wire;
 mod process;
 
 pub use demo::{Demo, command as demo_command};
+pub use dns::{NameServer, Reply, alias, record};
 pub use faulty::{Faulty, Ill, gzip_bomb};
 pub use gateway::{Gateway, Setup, eventually};
 pub use http1::{Answer, Connection, get, send};
