@@ -198,3 +198,134 @@ fn a_ring_of_heavy_peers_has_a_bound() {
     let places: usize = layout.tiers().iter().map(Tier::places).sum();
     assert!(places <= 2 * 64 * 1024, "{places}");
 }
+
+const SLOW: Duration = Duration::from_secs(30);
+
+/// The first of these peers has come back just now.
+fn one_is_back(count: usize) -> (Vec<Arc<Peer>>, Duration) {
+    let (peers, now) = (peers(&vec![1; count]), Duration::from_secs(1000));
+    for peer in &peers {
+        peer.warmth.placed(true, now);
+    }
+    peers[0].warmth.placed(false, now);
+    peers[0].warmth.placed(true, now);
+    (peers, now)
+}
+
+#[test]
+fn who_is_back_gets_a_part_of_its_share_however_peers_are_chosen() {
+    for balance in [Balance::RoundRobin, Balance::Random, Balance::LeastRequest] {
+        let (peers, now) = one_is_back(4);
+        let is_warm = |peer: &Peer| peer.warmth.cold_until(now, SLOW).is_some();
+        let layout = Layout::new(peers.clone(), &balance, is_warm);
+        let chooser = Chooser::new(balance.clone(), Some(SLOW));
+        let share = |after: u64| {
+            let wish = Wish {
+                now: now + Duration::from_secs(after),
+                ..wish(0)
+            };
+            let chosen = (0..10_000).filter(|_| {
+                let chosen = chooser.choose(&layout, wish, nobody).expect("a peer");
+                Arc::ptr_eq(chosen, &peers[0])
+            });
+            chosen.count()
+        };
+        // A tenth of a peer in 3.1, then half of one in 3.5, then one of four.
+        for (after, fair) in [(0, 322), (15, 1428), (30, 2500)] {
+            let got = share(after);
+            assert!(
+                got.abs_diff(fair) < fair / 3,
+                "{balance:?} after {after} s: {got}"
+            );
+        }
+    }
+}
+
+#[test]
+fn where_all_are_back_nobody_is_spared_and_a_second_attempt_spares_nobody() {
+    let (peers, now) = one_is_back(2);
+    let count = |layout: &Layout, wish: Wish| {
+        let chooser = Chooser::new(Balance::RoundRobin, Some(SLOW));
+        let chosen = (0..100).filter(|_| {
+            let chosen = chooser.choose(layout, wish, nobody).expect("a peer");
+            Arc::ptr_eq(chosen, &peers[0])
+        });
+        chosen.count()
+    };
+    let here = |again| Wish { now, again, key: 0 };
+    let all = Layout::new(peers.clone(), &Balance::RoundRobin, |_| true);
+    assert_eq!(count(&all, here(false)), 50);
+    let one = Layout::new(peers.clone(), &Balance::RoundRobin, |peer| {
+        peer.warmth.cold_until(now, SLOW).is_some()
+    });
+    assert!(count(&one, here(false)) < 15);
+    assert_eq!(count(&one, here(true)), 100, "its turn is not over");
+}
+
+#[test]
+fn the_next_tier_is_for_when_nobody_of_the_first_will_do() {
+    let peers = peers(&[1, 1, 1, 1]);
+    for (peer, priority) in peers.iter().zip([20, 10, 20, 10]) {
+        peer.ranked(1, priority);
+    }
+    for balance in [
+        Balance::RoundRobin,
+        Balance::LeastRequest,
+        Balance::Random,
+        HASH,
+    ] {
+        let first = counts(&balance, &peers, 1000, nobody);
+        assert_eq!((first[0], first[2]), (0, 0), "{balance:?}");
+        assert!(first[1] > 200 && first[3] > 200, "{balance:?}: {first:?}");
+        let second = counts(&balance, &peers, 1000, |peer| peer.priority() == 10);
+        assert!(
+            second[0] > 200 && second[2] > 200,
+            "{balance:?}: {second:?}"
+        );
+    }
+}
+
+/// Peers that may have one request each.
+fn capped(count: usize) -> Vec<Arc<Peer>> {
+    let plan = crate::config::plan::UpstreamPlan {
+        max_in_flight_per_peer: Some(1),
+        ..upstream("a", &[])
+    };
+    let template = Template::new(&plan, count).expect("no files");
+    let peer = |slot: usize| {
+        let address = format!("10.0.{}.{}:80", slot / 250, slot % 250);
+        let warmth = Warmth::of_founder();
+        Arc::new(Peer::new(&address, 1, slot, warmth, template.clone()))
+    };
+    (0..count).map(peer).collect()
+}
+
+#[test]
+fn the_last_peer_with_room_is_found_among_many_without_asking_them_all() {
+    let peers = capped(500);
+    for balance in [
+        Balance::RoundRobin,
+        Balance::LeastRequest,
+        Balance::Random,
+        HASH,
+    ] {
+        let layout = layout(&peers, &balance);
+        let chooser = Chooser::new(balance.clone(), None);
+        let asked = std::cell::Cell::new(0);
+        let mut held = Vec::new();
+        for _ in 0..peers.len() {
+            asked.set(0);
+            let chosen = chooser.choose(&layout, wish(7), |peer| {
+                asked.set(asked.get() + 1);
+                peer.is_full()
+            });
+            held.push(AtPeer::enter(chosen.expect("one has room")).expect("it has"));
+            assert!(asked.get() <= PLACES + 1, "{balance:?}: {}", asked.get());
+        }
+        assert!(peers.iter().all(|peer| peer.in_flight() == 1));
+        let full = |peer: &Peer| peer.is_full();
+        assert!(chooser.choose(&layout, wish(7), full).is_none());
+        held.swap_remove(250);
+        assert!(chooser.choose(&layout, wish(7), full).is_some());
+    }
+}

@@ -255,3 +255,78 @@ fn without_the_key_nobody_is_left_out() {
     fail(&pool, 0, 100);
     assert_eq!(met(&pool), [0, 1]);
 }
+
+#[test]
+fn what_a_name_server_says_of_a_peer_changes_and_the_peer_stays() {
+    let (pool, _) = named();
+    let ranked = |weight, priority| Answer {
+        members: vec![Member {
+            address: "10.0.0.1:80".parse().expect("an address"),
+            weight,
+            priority,
+        }],
+        ..answer([])
+    };
+    pool.found(&ranked(3, 10));
+    let before = pool.peers()[0].clone();
+    let layout = pool.layout.load_full();
+    pool.found(&ranked(3, 10));
+    assert!(Arc::ptr_eq(&layout, &pool.layout.load_full()));
+    pool.found(&ranked(5, 20));
+    assert!(!Arc::ptr_eq(&layout, &pool.layout.load_full()));
+    let after = &pool.peers()[0];
+    assert!(Arc::ptr_eq(&before, after));
+    assert_eq!((after.weight(), after.priority()), (5, 20));
+}
+
+#[test]
+fn two_records_of_one_address_are_one_peer() {
+    let (pool, _) = named();
+    let member = |address: &str, weight, priority| Member {
+        address: address.parse().expect("an address"),
+        weight,
+        priority,
+    };
+    pool.found(&Answer {
+        members: vec![
+            member("10.0.0.1:80", 3, 20),
+            member("10.0.0.2:80", 1, 20),
+            member("10.0.0.1:80", 4, 10),
+        ],
+        ..answer([])
+    });
+    let peers = pool.peers();
+    let ranks: Vec<(&str, u32, u16)> = peers
+        .iter()
+        .map(|peer| (peer.address(), peer.weight(), peer.priority()))
+        .collect();
+    assert_eq!(ranks, [("10.0.0.1:80", 7, 10), ("10.0.0.2:80", 1, 20)]);
+}
+
+/// A pool with a cap for each peer: the number of one that went is given to one that comes.
+#[test]
+fn peers_that_come_and_go_keep_apart() {
+    let mut plan = plan(Vec::new());
+    plan.upstreams = vec![UpstreamPlan {
+        dns: Some(DnsPlan::Services("_http._tcp.a".to_owned())),
+        max_in_flight_per_peer: Some(1),
+        ..upstream("a", &[])
+    }];
+    let metrics = Metrics::new(&plan).expect("no name twice");
+    let clock = Clock::manual(1_000_000);
+    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    let choose = || pool.choose(&mut Tried::default(), 0, clock.monotonic());
+    pool.found(&addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
+    let held = [choose().expect("room").0, choose().expect("room").0];
+    assert_eq!(choose().err(), Some(NoPeer::Busy));
+
+    pool.found(&addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
+    let (third, _) = choose().expect("the new one has room");
+    assert_eq!(third.peer().address(), "10.0.0.3:80");
+    assert_eq!(choose().err(), Some(NoPeer::Busy));
+    drop(held);
+    assert_eq!(choose().expect("room").0.peer().address(), "10.0.0.2:80");
+    drop(third);
+    let both = [choose().expect("room").0, choose().expect("room").0];
+    assert_ne!(both[0].peer().address(), both[1].peer().address());
+}
