@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use super::life::caller;
 use super::{Gateway, Life, Listener, refuse};
 use crate::authorize::Permit;
-use crate::config::plan::{Balance, HashOn};
+use crate::config::plan::{Balance, HashOn, RoutePlan};
 use crate::forward;
 use crate::observe::metrics::Carried;
 use crate::reject::Rejection;
@@ -29,9 +29,7 @@ impl Life {
         let pool = gateway
             .upstreams
             .open(self.pool.ok_or(Rejection::NoPermit)?, permit);
-        let left = route
-            .timeout
-            .saturating_sub(now.saturating_sub(self.started));
+        let left = self.left(route, now);
         if left.is_zero() {
             return Err(Rejection::UpstreamTimeout);
         }
@@ -50,8 +48,16 @@ impl Life {
         self.status = None;
         // Pingora hands the body over again from its beginning.
         self.body.bytes = 0;
-        let read = &mut peer.options.read_timeout;
-        *read = Some(read.map_or(left, |own| own.min(left)));
+        // No wait may be longer than the whole.
+        let options = &mut peer.options;
+        for wait in [
+            &mut options.connection_timeout,
+            &mut options.total_connection_timeout,
+            &mut options.write_timeout,
+            &mut options.read_timeout,
+        ] {
+            *wait = Some(wait.map_or(left, |own| own.min(left)));
+        }
         Ok(peer)
     }
 
@@ -181,8 +187,14 @@ impl Life {
             return None;
         }
         let (pool, _) = self.at(gateway)?;
-        let route = gateway.plan.route(self.route?);
-        Some(pool.pause(&self.tried).min(route.timeout))
+        let left = self.left(gateway.plan.route(self.route?), gateway.clock.monotonic());
+        Some(pool.pause(&self.tried).min(left))
+    }
+
+    /// What is left of the route's time.
+    fn left(&self, route: &RoutePlan, now: Duration) -> Duration {
+        let gone = now.saturating_sub(self.started);
+        route.timeout.saturating_sub(gone)
     }
 
     /// Whether the upstream has failed this request, as its breaker sees it; `None` if it ended for another reason.
