@@ -3,6 +3,7 @@
 //! Labels come from closed sets or from the configuration, never from the wire; handles are resolved when the plan is
 //! built, so a request only increments.
 
+mod declare;
 mod labels;
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use declare::{counters, gauges};
 
 pub use labels::{Asked, Carried, Heard, Judged, Kept, Looked, ProofSource, Refresh, Unopened};
 
@@ -568,28 +571,6 @@ impl Metrics {
     fn route(&self, route: Option<RouteId>) -> &RouteHandles {
         route.map_or(&self.no_route, |id| &self.routes[id.0])
     }
-}
-
-fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(vec.clone()))?;
-    Ok(vec)
-}
-
-fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(vec.clone()))?;
-    Ok(vec)
 }
 
 /// `CONNECT` is not in the label's closed set and counts as `other`.

@@ -9,7 +9,7 @@ mod system;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::config::{ResolveHosts, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
@@ -23,9 +23,9 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// `/etc/hosts` says nothing about time.
 const FILES_HOLD: Duration = Duration::from_secs(5);
-/// One question to one server, and how often it is put. A lost packet costs a second, a dead server no more than this.
+/// One question to one server, and how often all of them are asked. A lost packet is sent again within it.
 const PATIENCE: Duration = Duration::from_secs(2);
-const MOST_ATTEMPTS: usize = 3;
+const MOST_ROUNDS: usize = 3;
 /// A look-up with all its questions.
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -70,7 +70,10 @@ pub(super) enum Unknown {
 /// What one look-up asks with.
 #[derive(Clone)]
 struct Session {
-    resolver: TokioResolver,
+    /// One for each server, in their order: the first that answers is believed, as the system does it. Servers may know
+    /// different things, and the one that is listed first knows best.
+    servers: Vec<TokioResolver>,
+    rounds: usize,
     search: Vec<Name>,
     ndots: usize,
 }
@@ -139,14 +142,24 @@ impl Session {
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
         options.timeout = options.timeout.min(PATIENCE);
-        options.attempts = options.attempts.min(MOST_ATTEMPTS);
-        let (search, ndots) = (config.search().to_vec(), options.ndots);
-        let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
-        *builder.options_mut() = options;
+        let rounds = options.attempts.clamp(1, MOST_ROUNDS);
+        options.attempts = 0;
+        let only = |server: &NameServerConfig| {
+            let config = ResolverConfig::from_name_servers(vec![server.clone()]);
+            let mut builder =
+                Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+            *builder.options_mut() = options.clone();
+            builder.build().map_err(|error| failed(&error))
+        };
         Ok(Session {
-            resolver: builder.build().map_err(|error| failed(&error))?,
-            search,
-            ndots,
+            servers: config
+                .name_servers()
+                .iter()
+                .map(only)
+                .collect::<Result<_, _>>()?,
+            rounds,
+            search: config.search().to_vec(),
+            ndots: options.ndots,
         })
     }
 
@@ -206,13 +219,19 @@ impl Session {
         Err(Unknown::Empty)
     }
 
-    /// Empty if the servers say that there are none.
+    /// Empty if a server says that there are none.
     async fn records(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, NetError> {
-        match self.resolver.lookup(name.clone(), kind).await {
-            Ok(lookup) => Ok(lookup.answers().to_vec()),
-            Err(error) if error.is_no_records_found() => Ok(Vec::new()),
-            Err(error) => Err(error),
+        let mut failure = NetError::NoConnections;
+        for _ in 0..self.rounds {
+            for server in &self.servers {
+                match server.lookup(name.clone(), kind).await {
+                    Ok(lookup) => return Ok(lookup.answers().to_vec()),
+                    Err(error) if error.is_no_records_found() => return Ok(Vec::new()),
+                    Err(error) => failure = error,
+                }
+            }
         }
+        Err(failure)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Peers that a name server names: who they are, how long that holds, and what is believed when it does not answer.
 
 use std::io::Write;
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
@@ -276,21 +276,45 @@ fn a_name_with_ipv6_addresses_alone_has_peers() {
     gateway.counts(known, 1.0);
 }
 
+/// The first is believed whatever the second would say; the second is for when the first does not answer.
 #[test]
-fn a_server_that_is_gone_costs_nothing_while_another_answers() {
-    let (names, gone) = (NameServer::start(), Closed::new());
-    names.has(NAME, 60, &["10.0.0.1"]);
+fn servers_are_asked_in_their_order() {
+    let (first, second, gone) = (NameServer::start(), NameServer::start(), Closed::new());
+    first.has("first.internal", 60, &["10.0.0.1"]);
+    for name in ["first", "second", "silent"] {
+        second.has(&format!("{name}.internal"), 60, &["10.0.0.2"]);
+    }
+    for kind in [RecordType::A, RecordType::AAAA] {
+        first.say("silent.internal", kind, Reply::Silent);
+    }
+    let pool = |name: &str, one: SocketAddr| {
+        let two = second.address();
+        format!("{name}: {{ dns: '{name}.internal:80', resolver: ['{one}', '{two}'] }}")
+    };
+    let pools = [
+        pool("first", first.address()),
+        pool("silent", first.address()),
+        // It is unknown to the first server, which says so.
+        pool("second", first.address()),
+        pool("gone", gone.address()),
+    ];
+    second.has("gone.internal", 60, &["10.0.0.2"]);
+    let routes = ["first", "silent", "second", "gone"].map(|name| {
+        format!("{{ name: {name}, match: {{ path: /{name} }}, upstream: {name}, access: public }}")
+    });
     let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
-    let upstream = format!(
-        "{{ pool: {{ dns: '{NAME}:80', resolver: ['{}', '{}'] }} }}",
-        gone.address(),
-        names.address()
-    );
     let gateway = Setup::new(&issuer, ([127, 0, 0, 1], 1).into())
-        .upstreams(upstream)
-        .routes("[{ name: pool, match: { path: /pool }, upstream: pool, access: public }]")
+        .upstreams(format!("{{ {} }}", pools.join(", ")))
+        .routes(format!("[{}]", routes.join(", ")))
         .start_unready();
     become_peers(&gateway, 0, &["10.0.0.1:80"]);
+    become_peers(&gateway, 1, &["10.0.0.2:80"]);
+    become_peers(&gateway, 3, &["10.0.0.2:80"]);
+    eventually("it is heard that there is none", || {
+        looked_up(&gateway, "second", "empty") >= 1.0
+    });
+    assert_eq!(peers(&gateway, 2), [""; 0]);
+    assert_eq!(second.asked("second.internal", RecordType::A), 0);
 }
 
 /// As the system's resolver has it: the file goes first.
