@@ -8,6 +8,7 @@ mod binding;
 mod cache;
 mod claims;
 mod crypto;
+mod digest;
 pub mod fault;
 mod fetch;
 mod grants;
@@ -46,14 +47,15 @@ use crate::config::plan::{IssuerId, IssuerPlan, Plan, Proof};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
-use self::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
+use self::cache::{Named, Now, Proofs, Proved, Times};
 use self::claims::Claims;
 use self::crypto::VerifyingKey;
+use self::digest::{Fingerprint, Fingerprints, TokenHash};
 use self::fetch::KeySource;
 use self::grants::{Forwarded, Granted};
 use self::inbox::Inbox;
 use self::introspect::{Introspector, Question};
-use self::jws::Compact;
+use self::jws::{Compact, Headers};
 use self::keys::KeyStore;
 use self::not_before::Watch;
 use self::revoked::{Facts, Revocations};
@@ -62,7 +64,10 @@ use self::revoked::{Facts, Revocations};
 pub struct Verifier {
     issuers: Vec<Trusted>,
     /// Proofs by signature.
-    proofs: Proofs,
+    proofs: Proofs<Fingerprint>,
+    fingerprints: Fingerprints,
+    /// Headers of tokens that were proved.
+    headers: Headers,
     revocations: Arc<Revocations>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -133,6 +138,8 @@ impl Verifier {
         Ok(Verifier {
             issuers,
             proofs: Proofs::new(cache.max_bytes, cache.max_age, evictions),
+            fingerprints: Fingerprints::new()?,
+            headers: Headers::default(),
             revocations,
             clock,
             metrics,
@@ -142,17 +149,18 @@ impl Verifier {
     /// Proves a token. Waits for the network only when its `kid` is unknown or its issuer must be asked (contract,
     /// "Proof").
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
-        let hash = TokenHash::of(token.expose());
-        if let Some(proved) = self.kept(&hash, wanted) {
+        let print = self.fingerprints.of(token.expose());
+        if let Some(proved) = self.kept(print, token, wanted) {
             return Verdict {
                 issuer: Some(proved.principal.grants.issuer),
                 source: Source::Cache,
                 outcome: self.usable(&proved, wanted),
             };
         }
-        let (issuer, (source, outcome)) = match Compact::read(token.expose()) {
-            Ok(compact) => self.signed(hash, token, compact, wanted).await,
-            Err(Refusal::Opaque) => self.opaque(hash, token, wanted).await,
+        let (issuer, (source, outcome)) = match Compact::read_knowing(token.expose(), &self.headers)
+        {
+            Ok(compact) => self.signed((print, token), compact, wanted).await,
+            Err(Refusal::Opaque) => self.opaque(token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
         Verdict {
@@ -174,14 +182,20 @@ impl Verifier {
     }
 
     /// A proof of this very token that was had before and still holds.
-    fn kept(&self, hash: &TokenHash, wanted: Wanted<'_>) -> Option<Arc<Proved>> {
+    fn kept(
+        &self,
+        print: Option<Fingerprint>,
+        token: BearerToken<'_>,
+        wanted: Wanted<'_>,
+    ) -> Option<Arc<Proved>> {
         let max_age = match wanted.proof {
             Proof::Introspect => return None,
             Proof::Fresh(age) => Some(age),
             Proof::Local => {
                 let now = Now::of(&self.clock);
                 let keys = |proved: &Proved| &*self.issuers[proved.principal.grants.issuer.0].keys;
-                let kept = self.proofs.get(hash, self.proofs.max_age(), now, keys);
+                let max_age = self.proofs.max_age();
+                let kept = print.and_then(|print| self.proofs.get(&print, max_age, now, keys));
                 if kept.is_some() {
                     return kept;
                 }
@@ -189,18 +203,20 @@ impl Verifier {
             }
         };
         let issuers = self.issuers.iter().filter(|issuer| wanted.takes(issuer.id));
-        issuers
+        let mut askers = issuers
             .filter_map(|issuer| Some((issuer, issuer.introspector.as_ref()?)))
-            .find_map(|(issuer, asker)| {
-                asker.kept(hash, max_age.unwrap_or(asker.ttl()), &issuer.keys)
-            })
+            .peekable();
+        askers.peek()?;
+        let hash = TokenHash::of(token.expose());
+        askers.find_map(|(issuer, asker)| {
+            asker.kept(&hash, max_age.unwrap_or(asker.ttl()), &issuer.keys)
+        })
     }
 
     /// A token that says of itself whose it is.
     async fn signed(
         &self,
-        hash: TokenHash,
-        raw: BearerToken<'_>,
+        raw: (Option<Fingerprint>, BearerToken<'_>),
         token: Compact<'_>,
         wanted: Wanted<'_>,
     ) -> (Option<IssuerId>, Judged) {
@@ -208,7 +224,7 @@ impl Verifier {
         let claimed = payload.as_deref().map_err(|refusal| *refusal);
         match claimed.and_then(|payload| self.claimed(payload)) {
             Ok((issuer, claims)) => {
-                let judged = self.judge(issuer, (hash, raw), token, &claims, wanted);
+                let judged = self.judge(issuer, raw, token, &claims, wanted);
                 (Some(issuer.id), judged.await)
             }
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
@@ -226,7 +242,7 @@ impl Verifier {
     async fn judge(
         &self,
         issuer: &Trusted,
-        (hash, raw): (TokenHash, BearerToken<'_>),
+        (print, raw): (Option<Fingerprint>, BearerToken<'_>),
         token: Compact<'_>,
         claims: &Claims<'_>,
         wanted: Wanted<'_>,
@@ -238,7 +254,10 @@ impl Verifier {
                     Ok(proved) => Arc::new(proved),
                     Err(refusal) => return (Source::Local, Err(refusal.into())),
                 };
-                self.proofs.put(hash, proved.clone());
+                self.headers.remember(&token);
+                if let Some(print) = print {
+                    self.proofs.put(print, proved.clone());
+                }
                 return (Source::Local, Ok(proved));
             }
             Ok(Local::Ask(signed_by)) => signed_by,
@@ -267,7 +286,7 @@ impl Verifier {
             Err(refusal) => return (Source::Local, Err(refusal.into())),
         };
         let question = Question {
-            hash,
+            hash: TokenHash::of(raw.expose()),
             token: raw.expose().into(),
             bound_to,
             marked: token.header.marks_access_token(),
@@ -348,7 +367,6 @@ impl Verifier {
     /// A token that says nothing goes to the route's one issuer that is asked about such.
     async fn opaque(
         &self,
-        hash: TokenHash,
         token: BearerToken<'_>,
         wanted: Wanted<'_>,
     ) -> (Option<IssuerId>, Judged) {
@@ -361,7 +379,7 @@ impl Verifier {
             return (None, (Source::Local, Err(Refusal::Opaque.into())));
         };
         let question = Question {
-            hash,
+            hash: TokenHash::of(token.expose()),
             token: token.expose().into(),
             bound_to: None,
             marked: false,

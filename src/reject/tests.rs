@@ -254,6 +254,11 @@ fn a_body_is_a_problem_document() {
             })
         );
         assert_ne!(title(answer.status), "Error");
+        // Nobody gives us such a name, but a body stays JSON.
+        for odd in ["", "a\"b", "a\\b", "a\nb", "\u{e9}"] {
+            let whole = super::write::problem(answer.status, answer.detail, odd);
+            assert_eq!(body(*rejection, odd), whole, "{odd:?}");
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! Proofs that are kept: a token is known by the SHA-256 of all of it, and a hit is one digest and one look-up.
+//! Proofs that are kept: a token is known by a digest of all of it, and a hit is one digest and one look-up.
 //!
 //! Only proofs enter, so that garbage cannot push good tokens out. What was true when a token was proved is asked again
 //! on each hit: its times, and that the issuer still has the very key that signed it. That nobody revoked it the
 //! verifier asks of every proof, kept or new: one that is revoked stays, so that it costs no signature and no question.
 //! A plan has its own verifier and so its own caches: nothing that another configuration proved is ever found here.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,19 +22,6 @@ use super::keys::KeyStore;
 use super::principal::Principal;
 use super::revoked::{Facts, Revocations};
 use crate::clock::{Clock, millis};
-
-/// Of the whole token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct TokenHash([u8; 32]);
-
-impl TokenHash {
-    pub(super) fn of(token: &str) -> Self {
-        let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest.as_ref());
-        TokenHash(hash)
-    }
-}
 
 /// Somebody, and everything that must still hold when a kept proof is used.
 #[derive(Debug)]
@@ -256,13 +244,13 @@ impl Now {
     }
 }
 
-/// Bounded in bytes.
-pub(super) struct Proofs {
-    cache: Cache<TokenHash, Arc<Proved>, Bytes, DefaultHashBuilder, Evicted>,
+/// Bounded in bytes. `K` is what a token is known by.
+pub(super) struct Proofs<K> {
+    cache: Cache<K, Arc<Proved>, Bytes, DefaultHashBuilder, Evicted>,
     max_age: Duration,
 }
 
-impl Proofs {
+impl<K: Copy + Eq + Hash> Proofs<K> {
     /// `evictions` counts what was pushed out before its time.
     pub(super) fn new(max_bytes: u64, max_age: Duration, evictions: Option<IntCounter>) -> Self {
         // Fewer than fit, at half a kilobyte each beside the grants: the number sizes tables at the start, and they grow.
@@ -283,30 +271,30 @@ impl Proofs {
     /// dropped; one that is only too old for this caller stays for others.
     pub(super) fn get<'k>(
         &self,
-        hash: &TokenHash,
+        known_by: &K,
         max_age: Duration,
         now: Now,
         keys: impl FnOnce(&Proved) -> &'k KeyStore,
     ) -> Option<Arc<Proved>> {
-        let proved = self.cache.get(hash)?;
+        let proved = self.cache.get(known_by)?;
         let store = keys(&proved);
         if proved.holds(store, max_age, now) {
             return Some(proved);
         }
         if !proved.holds(store, self.max_age.max(max_age), now) {
             self.cache
-                .remove_if(hash, |kept| Arc::ptr_eq(kept, &proved));
+                .remove_if(known_by, |kept| Arc::ptr_eq(kept, &proved));
         }
         None
     }
 
-    pub(super) fn put(&self, hash: TokenHash, proved: Arc<Proved>) {
-        self.cache.insert(hash, proved);
+    pub(super) fn put(&self, known_by: K, proved: Arc<Proved>) {
+        self.cache.insert(known_by, proved);
     }
 
     /// What was proved is no longer so.
-    pub(super) fn forget(&self, hash: &TokenHash) {
-        self.cache.remove(hash);
+    pub(super) fn forget(&self, known_by: &K) {
+        self.cache.remove(known_by);
     }
 
     pub(super) fn max_age(&self) -> Duration {
@@ -325,8 +313,8 @@ impl Proofs {
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<TokenHash, Arc<Proved>> for Bytes {
-    fn weight(&self, _: &TokenHash, proved: &Arc<Proved>) -> u64 {
+impl<K> Weighter<K, Arc<Proved>> for Bytes {
+    fn weight(&self, _: &K, proved: &Arc<Proved>) -> u64 {
         proved.weight
     }
 }
@@ -334,10 +322,10 @@ impl Weighter<TokenHash, Arc<Proved>> for Bytes {
 #[derive(Clone)]
 struct Evicted(Option<IntCounter>);
 
-impl Lifecycle<TokenHash, Arc<Proved>> for Evicted {
+impl<K> Lifecycle<K, Arc<Proved>> for Evicted {
     type RequestState = ();
 
-    fn on_evict(&self, (): &mut (), _: TokenHash, _: Arc<Proved>) {
+    fn on_evict(&self, (): &mut (), _: K, _: Arc<Proved>) {
         if let Some(evictions) = &self.0 {
             evictions.inc();
         }

@@ -94,7 +94,8 @@ pub fn jwks(input: &[u8]) {
 
 /// What cannot be wrong with a key that verifies (RFC 7517 section 4, RFC 7518 section 6).
 fn may_verify(key: &Value) -> bool {
-    let public = key.get("d").is_none() && key.get("k").is_none();
+    let private = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+    let public = private.iter().all(|member| key[member].is_null());
     let kind = matches!(key["kty"].as_str(), Some("RSA" | "EC" | "OKP"));
     let purpose = matches!(key.get("use"), None | Some(Value::Null)) || key["use"] == "sig";
     public && kind && purpose

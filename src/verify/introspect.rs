@@ -18,9 +18,10 @@ use self::ask::Client;
 pub(super) use self::ask::is_active;
 use self::flights::{Entry, Flights, Outcome};
 use super::binding::Binding;
-use super::cache::{Named, Now, Proofs, Proved, Times, TokenHash};
+use super::cache::{Named, Now, Proofs, Proved, Times};
 use super::claims::Claims;
 use super::crypto::VerifyingKey;
+use super::digest::TokenHash;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::grants::Granted;
 use super::keys::KeyStore;
@@ -41,7 +42,7 @@ pub(super) struct Introspector {
     clock: Clock,
     metrics: Arc<Metrics>,
     /// Yes, apart from no: garbage cannot push good tokens out.
-    proofs: Proofs,
+    proofs: Proofs<TokenHash>,
     refused: Cache<TokenHash, (Refusal, Duration)>,
     flights: Flights,
     /// The hint about the audience was given.

@@ -211,6 +211,9 @@ fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<VerifyingKey>) -> Optio
     duplicate
 }
 
+/// What only the owner of a key may know (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1): of RSA's, a prime is as good as all.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
 fn read<'a>(
     key: &'a Value<'_>,
     allowed: &[Algorithm],
@@ -234,7 +237,9 @@ fn read<'a>(
     }
     let kind = Kind::of(kty, key)?;
     let algorithms = algorithms(kind, optional(key, "alg")?, allowed)?;
-    if key.get("d").is_some() {
+    // Some libraries write `null` for what is not there.
+    let has = |member: &&str| !matches!(key.get(member), None | Some(Value::Null));
+    if PRIVATE.iter().any(has) {
         return Err(Skip::Private);
     }
     let kid = optional(key, "kid")?.ok_or(Skip::NoKid)?;

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 
 use super::Introspector;
 use crate::config::plan::IntrospectionPlan;
-use crate::verify::cache::{Proved, TokenHash};
+use crate::verify::cache::Proved;
+use crate::verify::digest::TokenHash;
 use crate::verify::fault::{Fault, Unjudged};
 
 pub(super) type Outcome = Result<Arc<Proved>, Fault>;

@@ -12,7 +12,7 @@ use crate::config::secret::Secret;
 use crate::credential::BearerToken;
 use crate::demo::issuer::{Endpoint, Fault as Broken, Issuer, IssuerOptions};
 use crate::observe::metrics::Metrics;
-use crate::verify::cache::TokenHash;
+use crate::verify::digest::TokenHash;
 use crate::verify::introspect::REFUSED;
 use crate::verify::{Fault, Refusal, Source, Unjudged, Verifier, Wanted};
 

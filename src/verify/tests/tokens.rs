@@ -355,3 +355,39 @@ async fn a_header_is_strict_json_of_bounded_size() {
         refused(&rig, header, &with_header(header), Refusal::Malformed).await;
     }
 }
+
+#[tokio::test]
+async fn a_header_is_known_only_from_tokens_that_were_proved() {
+    let rig = Rig::usual().await;
+    let known = || rig.verifier.headers.len();
+    for at in 0..20 {
+        let forged = with_header(&format!(r#"{{"alg":"RS256","kid":"k1","x":{at}}}"#));
+        let forged = &forged[..forged.len() - 8];
+        assert!(rig.prove(forged).await.is_err());
+    }
+    assert_eq!(known(), 0);
+    for at in 0..20 {
+        let header = format!(r#"{{"alg":"RS256","kid":"k1","x":{at}}}"#);
+        for again in 0..2 {
+            let mut claims = keycloak_claims(ISSUER, NOW);
+            claims["jti"] = json!(format!("{at}-{again}"));
+            let token = rsa2048().seal("RS256", &header, claims.to_string().as_bytes());
+            assert!(rig.prove(&token).await.is_ok());
+        }
+        assert_eq!(known(), (at + 1).min(8));
+    }
+    // One that is known says no more than it says: another payload under it still needs its own signature.
+    let (header, rest) = good()
+        .split_once('.')
+        .map(|(h, r)| (h.to_owned(), r.to_owned()))
+        .unwrap();
+    assert!(rig.prove(&format!("{header}.{rest}")).await.is_ok());
+    let mut claims = keycloak_claims(ISSUER, NOW);
+    claims["azp"] = json!("another");
+    let signature = rest
+        .split_once('.')
+        .map(|(_, signature)| signature)
+        .unwrap();
+    let forged = format!("{header}.{}.{signature}", b64(claims.to_string()));
+    refused(&rig, "a known header", &forged, Refusal::Signature).await;
+}
