@@ -1,5 +1,7 @@
 //! What goes on beside the requests: keys are kept fresh, peers are asked how they are, their names are looked up
-//! again.
+//! again. What a plan no longer has ends, what it has anew begins, and what is unchanged goes on undisturbed.
+
+mod jobs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,26 +10,36 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::{BackgroundService, GenBackgroundService};
 
-use crate::config::plan::IssuerId;
+use self::jobs::Jobs;
 use crate::edge::Tls;
-use crate::gateway::Gateway;
+use crate::gateway::{Current, Gateway};
+use crate::observe::metrics::Metrics;
+use crate::reload::Reload;
+use crate::upstream::Pool;
 
 /// How often the files of TLS listeners are looked at.
 const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// One Pingora background service for all of it: every service costs a runtime and a thread.
 pub struct Background {
-    gateway: Arc<Gateway>,
+    current: Arc<Current>,
     /// Of each listener that has it.
     tls: Vec<Option<Arc<Tls>>>,
+    reload: Option<Reload>,
 }
 
 impl Background {
+    /// Without a `reload` the plan stays as it is.
     pub fn service(
-        gateway: Arc<Gateway>,
+        current: Arc<Current>,
         tls: Vec<Option<Arc<Tls>>>,
+        reload: Option<Reload>,
     ) -> GenBackgroundService<Self> {
-        let background = Background { gateway, tls };
+        let background = Background {
+            current,
+            tls,
+            reload,
+        };
         GenBackgroundService::new("background".to_owned(), Arc::new(background))
     }
 }
@@ -36,32 +48,67 @@ impl Background {
 impl BackgroundService for Background {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let mut tasks = tokio::task::JoinSet::new();
-        for index in 0..self.gateway.plan.issuers.len() {
-            let gateway = self.gateway.clone();
-            tasks.spawn(async move { gateway.verifier.keep_fresh(IssuerId(index)).await });
-        }
-        for pool in 0..self.gateway.upstreams.all().len() {
-            let gateway = self.gateway.clone();
-            tasks.spawn(async move { gateway.upstreams.all()[pool].keep_checked().await });
-        }
-        for pool in 0..self.gateway.upstreams.all().len() {
-            let gateway = self.gateway.clone();
-            tasks.spawn(async move { gateway.upstreams.all()[pool].keep_found().await });
-        }
+        let gateway = self.current.gateway();
         for (listener, tls) in self.tls.iter().enumerate() {
             if let Some(tls) = tls {
-                tasks.spawn(keep_current(tls.clone(), listener, self.gateway.clone()));
+                let name = gateway.plan.listeners[listener].name.clone();
+                let metrics = gateway.metrics.clone();
+                tasks.spawn(keep_current(tls.clone(), (listener, name), metrics));
             }
         }
-        // Draining requests may still need a key: the tasks end with the runtime, not with the signal.
-        let _ = shutdown.wait_for(|stopping| *stopping).await;
+        let mut jobs = Jobs::default();
+        tend(&mut jobs, &gateway);
+        jobs.end_others();
+        drop(gateway);
+        tokio::select! {
+            () = self.keep_reloading(&mut jobs) => {}
+            _ = shutdown.wait_for(|stopping| *stopping) => {}
+        }
+        // Draining requests may still need a key: the jobs end with the runtime, not with the signal.
         while tasks.join_next().await.is_some() {}
+        std::future::pending().await
     }
 }
 
+impl Background {
+    async fn keep_reloading(&self, jobs: &mut Jobs) {
+        let Some(reload) = &self.reload else {
+            return std::future::pending().await;
+        };
+        let mut trigger = reload.trigger();
+        loop {
+            trigger.wait().await;
+            let Some(next) = reload.next().await else {
+                continue;
+            };
+            // What is new in it is got ready before a request meets it.
+            tend(jobs, &next);
+            reload.warm(&next).await;
+            reload.put(next).await;
+            // It may have been refused.
+            jobs.want_nothing();
+            tend(jobs, &self.current.gateway());
+            jobs.end_others();
+        }
+    }
+}
+
+/// Sees to it that there is a job for everything that the generation has.
+fn tend(jobs: &mut Jobs, gateway: &Gateway) {
+    for tended in gateway.verifier.tended() {
+        jobs.want(tended.identity(), || tended.keep_fresh());
+    }
+    for pool in gateway.upstreams.all() {
+        jobs.want(vec![pool.clone()], || keep_pool(pool.clone()));
+    }
+}
+
+async fn keep_pool(pool: Arc<Pool>) {
+    tokio::join!(pool.keep_checked(), pool.keep_found());
+}
+
 /// A mounted secret changes by a link that is put in place of another, so nothing but the contents tells.
-async fn keep_current(tls: Arc<Tls>, listener: usize, gateway: Arc<Gateway>) {
-    let name = &gateway.plan.listeners[listener].name;
+async fn keep_current(tls: Arc<Tls>, (listener, name): (usize, Arc<str>), metrics: Arc<Metrics>) {
     loop {
         tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
         let tls = tls.clone();
@@ -69,7 +116,7 @@ async fn keep_current(tls: Arc<Tls>, listener: usize, gateway: Arc<Gateway>) {
         let Ok(Some(outcome)) = tokio::task::spawn_blocking(move || tls.refresh()).await else {
             continue;
         };
-        gateway.metrics.tls_reloaded(listener, outcome.is_ok());
+        metrics.tls_reloaded(listener, outcome.is_ok());
         match outcome {
             Ok(()) => log::info!("listener {name} has a new certificate"),
             Err(why) => log::error!("listener {name} keeps its old certificate: {why}"),

@@ -5,6 +5,7 @@
 //! connections, and every byte of it through `GuardStream`, which bounds the head in time and size.
 
 mod body_rate;
+mod bounds;
 mod chunks;
 mod connections;
 mod frames;
@@ -28,13 +29,13 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 
 pub use body_rate::{BodyRate, TooSlow};
+pub use bounds::Bounds;
 pub use chunks::DoubtfulChunks;
 pub use connections::{Connections, Ticket};
 pub use opening::Front;
-use stream::{GuardStream, Rules};
+use stream::GuardStream;
 pub use tls::{ClientCertificate, Tls};
 
-use crate::config::plan::Limits;
 use crate::observe::metrics::Metrics;
 
 /// The Pingora application of one listener: the connection caps, then the guarded stream, then `A` (the proxy).
@@ -43,48 +44,27 @@ pub struct GuardApp<A> {
     /// Index into [`crate::config::plan::Plan::listeners`]; `None` is the admin listener, which has no gauge.
     listener: Option<usize>,
     front: Front,
-    connections: Arc<Connections>,
-    rules: Arc<Rules>,
+    bounds: Arc<Bounds>,
 }
 
 impl<A> GuardApp<A> {
-    /// `connections` is shared by all listeners: the caps hold for the process.
-    pub fn new(
-        app: Arc<A>,
-        listener: usize,
-        front: Front,
-        limits: &Limits,
-        connections: Arc<Connections>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self::with(app, Some(listener), front, limits, connections, metrics)
+    /// `bounds` are shared by all listeners: the caps hold for the process.
+    pub fn new(app: Arc<A>, listener: usize, front: Front, bounds: Arc<Bounds>) -> Self {
+        Self::with(app, Some(listener), front, bounds)
     }
 
-    /// For the admin listener. It counts its connections by itself: no flood of callers may keep out the probe that
-    /// asks whether we live.
-    pub fn for_admin(app: Arc<A>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
-        let front = Front::default();
-        Self::with(app, None, front, limits, Connections::new(limits), metrics)
+    /// For the admin listener. Its bounds are its own, so it counts its connections by itself: no flood of callers may
+    /// keep out the probe that asks whether we live.
+    pub fn for_admin(app: Arc<A>, bounds: Arc<Bounds>) -> Self {
+        Self::with(app, None, Front::default(), bounds)
     }
 
-    fn with(
-        app: Arc<A>,
-        listener: Option<usize>,
-        front: Front,
-        limits: &Limits,
-        connections: Arc<Connections>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    fn with(app: Arc<A>, listener: Option<usize>, front: Front, bounds: Arc<Bounds>) -> Self {
         GuardApp {
             guarded: Arc::new(Guarded { app }),
             listener,
             front,
-            connections,
-            rules: Arc::new(Rules {
-                head_timeout: limits.header_timeout,
-                head_bytes: limits.header_bytes,
-                metrics,
-            }),
+            bounds,
         }
     }
 }
@@ -96,15 +76,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let arrived = self.arrive(stream).await?;
+        let rules = self.bounds.rules();
+        let arrived = self.arrive(stream, &rules).await?;
         let (stream, peer) = (arrived.stream, arrived.peer);
         let h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        let stream = GuardStream::new(stream, h2, peer, self.rules.clone());
+        let stream = GuardStream::new(stream, h2, peer, rules.clone());
         if h2 {
             let app = &self.guarded.app;
-            let options = app.h2_options().map(http2::options);
             // In a box, because HTTP/1 has no use for its room.
-            Box::pin(http2::serve(app, stream, &self.rules, options, shutdown)).await;
+            Box::pin(http2::serve(app, stream, &rules, shutdown)).await;
             return None;
         }
         self.guarded.process_new(Box::new(stream), shutdown).await

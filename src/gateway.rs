@@ -8,6 +8,7 @@ mod record;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -32,7 +33,8 @@ use crate::server::drain::Drain;
 use crate::upstream::Upstreams;
 use crate::verify::Verifier;
 
-/// What all listeners share.
+/// One generation: all that follows from one plan, and what every plan shares. A request begins and ends with the
+/// same; the next plan has its own, with what is unchanged in both.
 pub struct Gateway {
     pub plan: Plan,
     pub routes: RouteTable,
@@ -41,46 +43,96 @@ pub struct Gateway {
     pub upstreams: Upstreams,
     pub stripper: Stripper,
     pub metrics: Arc<Metrics>,
-    pub access_log: AccessLog,
+    pub access_log: Arc<AccessLog>,
     pub drain: Drain,
     pub clock: Clock,
 }
 
-/// The gateway as one listener sees it.
-pub struct Listener {
-    pub gateway: Arc<Gateway>,
+/// Where the generation is that new requests begin with. Reading it is one atomic load.
+pub struct Current(ArcSwap<Gateway>);
+
+impl Current {
+    pub fn new(gateway: Gateway) -> Arc<Self> {
+        Arc::new(Current(ArcSwap::from_pointee(gateway)))
+    }
+
+    pub fn gateway(&self) -> Arc<Gateway> {
+        self.0.load_full()
+    }
+
+    /// The next one from now on. Requests in flight end with the one that they began with.
+    pub fn replace(&self, next: Arc<Gateway>) {
+        self.0.store(next);
+    }
+}
+
+/// One listener's Pingora application.
+pub struct Proxy {
+    pub current: Arc<Current>,
     /// Index into [`Plan::listeners`].
     pub index: usize,
 }
 
-#[async_trait]
-impl ProxyHttp for Listener {
-    /// In a box, because Pingora's futures move it five times for each request.
-    type CTX = Box<Life>;
+/// The gateway as one listener sees it.
+pub struct Listener<'g> {
+    pub gateway: &'g Gateway,
+    /// Index into [`Plan::listeners`].
+    pub index: usize,
+}
 
-    fn new_ctx(&self) -> Box<Life> {
-        Box::new(Life::begin(&self.gateway))
+/// What Pingora carries from hook to hook.
+pub struct Context {
+    /// What is current when the request begins.
+    gateway: Arc<Gateway>,
+    life: Life,
+}
+
+impl Proxy {
+    fn parts<'c>(&self, context: &'c mut Context) -> (Listener<'c>, &'c mut Life) {
+        let listener = Listener {
+            gateway: &context.gateway,
+            index: self.index,
+        };
+        (listener, &mut context.life)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    /// In a box, because Pingora's futures move it five times for each request.
+    type CTX = Box<Context>;
+
+    fn new_ctx(&self) -> Box<Context> {
+        let gateway = self.current.gateway();
+        let life = Life::begin(&gateway);
+        Box::new(Context { gateway, life })
     }
 
     /// The head is here: hand the connection's deadlines over from the edge.
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> Result<()> {
+        let (listener, life) = self.parts(context);
         edge::head_read(session);
         life.name(&session.req_header().headers);
-        life::set_deadlines(session, &self.gateway.plan.limits);
+        life::set_deadlines(session, &listener.gateway.plan.limits);
         Ok(())
     }
 
     /// Everything that may refuse, in the contract's order. `true`: answered.
-    async fn request_filter(&self, session: &mut Session, life: &mut Box<Life>) -> Result<bool> {
-        match judge::judge(self, session, life).await {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Box<Context>,
+    ) -> Result<bool> {
+        let (listener, life) = self.parts(context);
+        match judge::judge(&listener, session, life).await {
             Ok(()) => Ok(false),
             Err(rejection) => {
                 life.rejected(rejection);
-                self.answer(session, life, rejection).await?;
+                listener.answer(session, life, rejection).await?;
                 Ok(true)
             }
         }
@@ -90,12 +142,13 @@ impl ProxyHttp for Listener {
     async fn upstream_peer(
         &self,
         session: &mut Session,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> Result<Box<HttpPeer>> {
-        if let Some(pause) = life.pause(&self.gateway) {
+        let (listener, life) = self.parts(context);
+        if let Some(pause) = life.pause(listener.gateway) {
             tokio::time::sleep(pause).await;
         }
-        life.choose_peer(self, session)
+        life.choose_peer(&listener, session)
             .map_err(|rejection| life.stop(rejection))
     }
 
@@ -106,9 +159,9 @@ impl ProxyHttp for Listener {
         peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _: Option<&pingora::protocols::Digest>,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> Result<()> {
-        life.connected(peer);
+        context.life.connected(peer);
         Ok(())
     }
 
@@ -117,23 +170,17 @@ impl ProxyHttp for Listener {
         &self,
         session: &mut Session,
         head: &mut RequestHeader,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> Result<()> {
-        if let Err(rejection) = life.permitted(&self.gateway.plan) {
+        let (listener, life) = self.parts(context);
+        let gateway = listener.gateway;
+        if let Err(rejection) = life.permitted(&gateway.plan) {
             return Err(life.stop(rejection));
         }
-        let (route, permit, target) = life.permitted(&self.gateway.plan).map_err(refuse)?;
-        let caller = life::caller(self, session);
+        let (route, permit, target) = life.permitted(&gateway.plan).map_err(refuse)?;
+        let caller = life::caller(&listener, session);
         let ids = (&life.request_id, &life.trace);
-        forward::request(
-            head,
-            &self.gateway.stripper,
-            route,
-            permit,
-            target,
-            caller,
-            ids,
-        )
+        forward::request(head, &gateway.stripper, route, permit, target, caller, ids)
     }
 
     async fn request_body_filter(
@@ -141,14 +188,15 @@ impl ProxyHttp for Listener {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> Result<()> {
         // Pingora issue #935: an empty final chunk would end the upstream's message twice.
         if end && body.as_ref().is_some_and(Bytes::is_empty) {
             *body = None;
         }
         let length = body.as_ref().map_or(0, Bytes::len);
-        life.body_arrived(length, end, self.gateway.clock.monotonic())
+        let (listener, life) = self.parts(context);
+        life.body_arrived(length, end, listener.gateway.clock.monotonic())
             .map_err(|rejection| life.stop(rejection))
     }
 
@@ -156,18 +204,20 @@ impl ProxyHttp for Listener {
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> Result<()> {
-        life.answered(&self.gateway, session, head.status)
+        let (listener, life) = self.parts(context);
+        life.answered(listener.gateway, session, head.status)
     }
 
     async fn response_filter(
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> Result<()> {
-        let route = life.route.map(|id| self.gateway.plan.route(id));
+        let (listener, life) = self.parts(context);
+        let route = life.route.map(|id| listener.gateway.plan.route(id));
         forward::without_chunks(head, session.req_header().version);
         forward::response(head, route.map(|r| &r.response_headers), &life.request_id)
     }
@@ -177,10 +227,11 @@ impl ProxyHttp for Listener {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(life.may_connect_again(&self.gateway));
+        let (listener, life) = self.parts(context);
+        error.set_retry(life.may_connect_again(listener.gateway));
         error
     }
 
@@ -190,10 +241,11 @@ impl ProxyHttp for Listener {
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
         reused: bool,
     ) -> Box<Error> {
-        life.broke_off(&self.gateway, session, &mut error, reused);
+        let (listener, life) = self.parts(context);
+        life.broke_off(listener.gateway, session, &mut error, reused);
         error
     }
 
@@ -201,13 +253,14 @@ impl ProxyHttp for Listener {
         &self,
         session: &mut Session,
         error: &Error,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> FailToProxy {
+        let (listener, life) = self.parts(context);
         let rejection = life.failed(error, session.is_body_done());
         let status = rejection.map_or(0, |rejection| rejection.answer().status);
         if let Some(rejection) = rejection
             && session.response_written().is_none()
-            && let Err(e) = self.answer(session, life, rejection).await
+            && let Err(e) = listener.answer(session, life, rejection).await
         {
             log::debug!("the caller left before its answer: {}", e.etype().as_str());
         }
@@ -218,26 +271,27 @@ impl ProxyHttp for Listener {
     }
 
     /// Metrics and the access log, once for each request however it ended.
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, life: &mut Box<Life>) {
-        record::finish(life, self, session);
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, context: &mut Box<Context>) {
+        let (listener, life) = self.parts(context);
+        record::finish(life, &listener, session);
     }
 
     /// Pingora's own has the query in it.
-    fn request_summary(&self, session: &Session, life: &Box<Life>) -> String {
+    fn request_summary(&self, session: &Session, context: &Box<Context>) -> String {
         format!(
             "{} {}",
             session.req_header().method,
-            life.request_id.as_str()
+            context.life.request_id.as_str()
         )
     }
 
     /// The access log has every failure, with its reason.
-    fn suppress_error_log(&self, _: &Session, _: &Box<Life>, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Context>, _: &Error) -> bool {
         true
     }
 }
 
-impl Listener {
+impl Listener<'_> {
     async fn answer(&self, session: &mut Session, life: &Life, rejection: Rejection) -> Result<()> {
         let plan = &self.gateway.plan;
         let route = life.route.map(|id| plan.route(id));

@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod server;
+pub mod reload;
 pub mod background;
 pub mod clock;
 

@@ -3,6 +3,7 @@
 //! GCRA: each key is one number, the moment at which its bucket will be full again, moved by compare-and-swap. Memory is
 //! bounded: past [`KEYS`] the least useful keys are forgotten, and a forgotten key merely starts with a fresh burst.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -53,17 +54,39 @@ pub enum Caller<'a> {
 pub struct RetryAfter(pub u32);
 
 /// The limits of all routes.
-pub struct Limiters(Vec<Option<Limiter>>);
+pub struct Limiters(Vec<Option<Arc<Limiter>>>);
 
 impl Limiters {
     pub fn new(plan: &Plan) -> Self {
-        let limiter = |limit: &Option<RateLimit>| limit.as_ref().map(Limiter::new);
-        Limiters(plan.routes.iter().map(|r| limiter(&r.rate_limit)).collect())
+        Self::of_each(plan, |_, limit| Arc::new(Limiter::new(limit)))
+    }
+
+    /// For another plan: a route whose limit is the same keeps its buckets. `old` is the plan that these are of.
+    pub fn renewed(&self, old: &Plan, plan: &Plan) -> Self {
+        // A bucket is known by its issuer's place, so that no name has to be hashed.
+        let mut issuers = old.issuers.iter().zip(&plan.issuers);
+        let same_places = issuers.all(|(old, new)| old.name == new.name);
+        let named: HashMap<&str, usize> = old.routes.iter().map(|r| &*r.name).zip(0..).collect();
+        Self::of_each(plan, |name, limit| {
+            let place = named.get(name).filter(|_| same_places);
+            let kept = place.filter(|place| old.routes[**place].rate_limit.as_ref() == Some(limit));
+            let kept = kept.and_then(|place| self.0[*place].clone());
+            kept.unwrap_or_else(|| Arc::new(Limiter::new(limit)))
+        })
+    }
+
+    fn of_each(plan: &Plan, limiter: impl Fn(&str, &RateLimit) -> Arc<Limiter>) -> Self {
+        let routes = plan.routes.iter();
+        let limiters = routes.map(|route| {
+            let limit = route.rate_limit.as_ref()?;
+            Some(limiter(&route.name, limit))
+        });
+        Limiters(limiters.collect())
     }
 
     /// The route's limit, if it has one.
     pub fn of(&self, route: RouteId) -> Option<&Limiter> {
-        self.0[route.0].as_ref()
+        self.0[route.0].as_deref()
     }
 }
 

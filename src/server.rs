@@ -22,18 +22,20 @@ pub use stop::{Signals, StopHandle};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::config::plan::Plan;
-use crate::edge::{Connections, Front, GuardApp, Tls};
+use crate::edge::{Bounds, Front, GuardApp, Tls};
 use crate::forward::Stripper;
-use crate::gateway::{Gateway, Listener};
+use crate::gateway::{Current, Gateway, Proxy};
 use crate::limit::Limiters;
 use crate::observe::access_log::AccessLog;
 use crate::observe::admin::AdminApp;
 use crate::observe::metrics::Metrics;
+use crate::reload::{File, Reload};
 use crate::route::RouteTable;
 use crate::upstream::Upstreams;
 use crate::verify::Verifier;
 use drain::Drain;
 use prebound::Prebound;
+use stop::Ending;
 
 /// Why the gateway cannot start; one line each.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +59,8 @@ pub enum StartError {
 
 /// A gateway whose sockets are bound and whose certificates are read.
 pub struct Bound {
-    gateway: Arc<Gateway>,
+    current: Arc<Current>,
+    file: Option<File>,
     sockets: Vec<(TcpListener, SocketAddr, Option<Arc<Tls>>)>,
     admin: (TcpListener, SocketAddr),
     alone: bool,
@@ -71,6 +74,8 @@ pub struct Surroundings {
     /// No other gateway runs in this process, before or after. Pingora's runtimes without work stealing know each
     /// other by the numbers of their threads, which are given out again.
     pub alone: bool,
+    /// Read again on SIGHUP and when it changes; without one the plan stays as it is.
+    pub file: Option<File>,
 }
 
 impl Default for Surroundings {
@@ -79,13 +84,18 @@ impl Default for Surroundings {
             clock: Clock::system(),
             access_log: Box::new(std::io::stdout()),
             alone: true,
+            file: None,
         }
     }
 }
 
-/// Runs the gateway until it is told to stop by a signal.
-pub fn run(plan: Plan) -> ExitCode {
-    match bind(plan, Surroundings::default()) {
+/// Runs the gateway until it is told to stop by a signal. `file` is what the plan came from.
+pub fn run(plan: Plan, file: Option<File>) -> ExitCode {
+    let surroundings = Surroundings {
+        file,
+        ..Surroundings::default()
+    };
+    match bind(plan, surroundings) {
         Ok(bound) => {
             bound.announce();
             bound.serve(Signals::of_the_process())
@@ -123,14 +133,15 @@ pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError>
         limiters: Limiters::new(&plan),
         upstreams: Upstreams::new(&plan, &metrics, &clock).map_err(StartError::Upstream)?,
         stripper: Stripper::new(&plan),
-        access_log: AccessLog::new(plan.access_log, surroundings.access_log),
+        access_log: Arc::new(AccessLog::new(plan.access_log, surroundings.access_log)),
         drain: Drain::default(),
         metrics,
         clock,
         plan,
     };
     Ok(Bound {
-        gateway: Arc::new(gateway),
+        current: Current::new(gateway),
+        file: surroundings.file,
         sockets,
         admin,
         alone: surroundings.alone,
@@ -167,13 +178,14 @@ impl Bound {
         self.admin.1
     }
 
-    pub fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateway
+    pub fn current(&self) -> &Arc<Current> {
+        &self.current
     }
 
     /// Says in the log what listens, whom we trust and how much is open to everybody.
     pub fn announce(&self) {
-        let plan = &self.gateway.plan;
+        let gateway = self.current.gateway();
+        let plan = &gateway.plan;
         for ((_, address, tls), listener) in self.sockets.iter().zip(&plan.listeners) {
             let kind = if tls.is_some() { "TLS" } else { "plain" };
             log::info!("listening on {address} ({kind}, as {})", listener.name);
@@ -192,7 +204,8 @@ impl Bound {
 
     /// Serves until `signals` say stop, then drains. Returns when in-flight requests are done or their time is over.
     pub fn serve(self, signals: Signals) -> ExitCode {
-        let gateway = self.gateway.clone();
+        let current = self.current;
+        let gateway = current.gateway();
         let plan = &gateway.plan;
         let conf = ServerConf {
             threads: plan.server.threads,
@@ -208,20 +221,24 @@ impl Bound {
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
         let conf = server.configuration.clone();
-        let connections = Connections::new(&plan.limits);
+        let bounds = || Bounds::new(&plan.limits, gateway.metrics.clone());
+        let (bounds, admin_bounds) = (bounds(), bounds());
         let tls = self.sockets.iter().map(|(_, _, tls)| tls.clone());
-        let background = Background::service(gateway.clone(), tls.collect());
+        let reload = self.file.map(|file| {
+            let bounds = [bounds.clone(), admin_bounds.clone()];
+            Reload::new(file, current.clone(), bounds)
+        });
+        let reloads = reload.is_some();
+        let background = Background::service(current.clone(), tls.collect(), reload);
         for (index, (socket, address, tls)) in self.sockets.into_iter().enumerate() {
             let app = GuardApp::new(
-                Arc::new(proxy(&conf, &gateway, index)),
+                Arc::new(proxy(&conf, &current, index)),
                 index,
                 Front {
                     tls,
                     proxies: plan.listeners[index].proxy_protocol.clone(),
                 },
-                &plan.limits,
-                connections.clone(),
-                gateway.metrics.clone(),
+                bounds.clone(),
             );
             let mut service = Service::new(format!("gateway {address}"), app);
             // Plain for TLS too: the edge does the handshake, see there.
@@ -232,37 +249,39 @@ impl Bound {
             server.add_service(Prebound::new(service, address, socket));
         }
         let (socket, address) = self.admin;
-        let app = Arc::new(AdminApp::new(gateway.clone(), plan.admin.token.clone()));
-        let app = GuardApp::for_admin(app, &plan.limits, gateway.metrics.clone());
+        let state = move || current.gateway();
+        let app = Arc::new(AdminApp::new(state, plan.admin.token.clone()));
+        let app = GuardApp::for_admin(app, admin_bounds);
         let mut admin = Service::new("admin".to_owned(), app);
         admin.threads = Some(1);
         admin.add_tcp(&address.to_string());
         // Readiness must be heard failing while the rest drains.
         server.add_service(Prebound::new(admin, address, socket).until_the_end());
         server.add_service(background);
-        stop::run(server, signals, &gateway)
+        let ending = Ending {
+            drain: gateway.drain.clone(),
+            access_log: gateway.access_log.clone(),
+            pre_stop: plan.server.pre_stop,
+        };
+        // The first generation is not held for longer than the others.
+        drop(gateway);
+        stop::run(server, signals, reloads, &ending)
     }
 }
 
 fn proxy(
     conf: &Arc<ServerConf>,
-    gateway: &Arc<Gateway>,
+    current: &Arc<Current>,
     index: usize,
-) -> pingora_proxy::HttpProxy<Listener> {
-    let limits = &gateway.plan.limits;
-    let listener = Listener {
-        gateway: gateway.clone(),
+) -> pingora_proxy::HttpProxy<Proxy> {
+    let proxy = Proxy {
+        current: current.clone(),
         index,
     };
-    let mut proxy = pingora_proxy::http_proxy(conf, listener);
+    let mut proxy = pingora_proxy::http_proxy(conf, proxy);
     let mut options = pingora::apps::HttpServerOptions::default();
-    options.h2_idle_timeout = Some(limits.http2_idle);
     // Long-lived callers meet a new process after a roll-out sooner.
     options.keepalive_request_limit = Some(10_000);
     proxy.server_options = Some(options);
-    let mut h2 = pingora::protocols::http::v2::server::default_h2_options();
-    h2.max_header_list_size(limits.http2_header_list);
-    h2.max_concurrent_streams(limits.http2_streams);
-    proxy.h2_options = Some(h2);
     proxy
 }

@@ -37,19 +37,44 @@ pub enum NoPeer {
 }
 
 pub struct Upstreams {
-    pools: Vec<Pool>,
+    pools: Vec<Arc<Pool>>,
 }
 
 impl Upstreams {
     /// # Errors
     /// An unreadable or empty CA file, as one line that names it.
     pub fn new(plan: &Plan, metrics: &Arc<Metrics>, clock: &Clock) -> Result<Self, String> {
-        let pools = plan
-            .upstreams
-            .iter()
-            .enumerate()
-            .map(|(index, upstream)| Pool::new(UpstreamId(index), upstream, metrics, clock))
-            .collect::<Result<_, _>>()?;
+        Self::of(plan, metrics, clock, None)
+    }
+
+    /// For another plan: a pool that is the same is kept, and one of the same name keeps what is known of its peers.
+    ///
+    /// # Errors
+    /// As [`Upstreams::new`]; these are not changed then.
+    pub fn renewed(
+        &self,
+        plan: &Plan,
+        metrics: &Arc<Metrics>,
+        clock: &Clock,
+    ) -> Result<Self, String> {
+        Self::of(plan, metrics, clock, Some(self))
+    }
+
+    fn of(
+        plan: &Plan,
+        metrics: &Arc<Metrics>,
+        clock: &Clock,
+        old: Option<&Upstreams>,
+    ) -> Result<Self, String> {
+        let pools = plan.upstreams.iter().enumerate().map(|(index, upstream)| {
+            let named = |pool: &&Arc<Pool>| pool.name == upstream.name;
+            let id = UpstreamId(index);
+            match old.and_then(|old| old.pools.iter().find(named)) {
+                Some(old) => Pool::renewed(id, upstream, metrics, clock, old),
+                None => Pool::new(id, upstream, metrics, clock).map(Arc::new),
+            }
+        });
+        let pools = pools.collect::<Result<_, _>>()?;
         Ok(Upstreams { pools })
     }
 
@@ -70,7 +95,22 @@ impl Upstreams {
         }
     }
 
-    pub fn all(&self) -> &[Pool] {
+    /// The pools that no request can be sent to yet, and that these do not share with older ones.
+    pub fn unready_since(&self, old: &Upstreams) -> usize {
+        let shared = |pool| old.pools.iter().any(|old| Arc::ptr_eq(old, pool));
+        let pools = self.pools.iter();
+        let unready = pools.filter(|pool| !shared(*pool) && pool.readiness().is_err());
+        unready.count()
+    }
+
+    /// Counts all peers anew, after a plan that was built and not used.
+    pub fn recount(&self) {
+        for pool in &self.pools {
+            pool.recount();
+        }
+    }
+
+    pub fn all(&self) -> &[Arc<Pool>] {
         &self.pools
     }
 }

@@ -22,6 +22,7 @@ mod not_before;
 mod operate;
 pub mod principal;
 pub mod revoked;
+mod trusted;
 mod weak;
 mod verdict;
 
@@ -40,10 +41,11 @@ pub use jwk::HeldKey;
 pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
+pub use trusted::Tended;
 pub use verdict::{Source, Verdict, Wanted};
 
 use crate::clock::Clock;
-use crate::config::plan::{IssuerId, IssuerPlan, Plan, Proof};
+use crate::config::plan::{IssuerId, Proof, TokenCachePlan};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
 
@@ -51,21 +53,19 @@ use self::cache::{Named, Now, Proofs, Proved, Times};
 use self::claims::Claims;
 use self::crypto::VerifyingKey;
 use self::digest::{Fingerprint, Fingerprints, TokenHash};
-use self::fetch::KeySource;
-use self::grants::{Forwarded, Granted};
-use self::inbox::Inbox;
 use self::introspect::{Introspector, Question};
 use self::jws::{Compact, Headers};
-use self::keys::KeyStore;
-use self::not_before::Watch;
 use self::revoked::{Facts, Revocations};
+use self::trusted::Trusted;
 
 /// Judges tokens. It counts key fetches and introspections; counting verdicts is the caller's, who knows them all.
 pub struct Verifier {
-    issuers: Vec<Trusted>,
+    issuers: Vec<Arc<Trusted>>,
     /// Proofs by signature.
-    proofs: Proofs<Fingerprint>,
-    fingerprints: Fingerprints,
+    proofs: Arc<Proofs<Fingerprint>>,
+    /// What finds them; nothing else does.
+    fingerprints: Arc<Fingerprints>,
+    cache: TokenCachePlan,
     /// Headers of tokens that were proved.
     headers: Headers,
     revocations: Arc<Revocations>,
@@ -73,79 +73,10 @@ pub struct Verifier {
     metrics: Arc<Metrics>,
 }
 
-/// An issuer whose tokens we may believe.
-struct Trusted {
-    id: IssuerId,
-    plan: IssuerPlan,
-    keys: Arc<KeyStore>,
-    granted: Arc<Granted>,
-    introspector: Option<Arc<Introspector>>,
-    watch: Option<Watch>,
-    inbox: Inbox,
-}
-
 /// A proof and how it was had.
 type Judged = (Source, Result<Arc<Proved>, Fault>);
 
 impl Verifier {
-    /// Fails on what no waiting can cure, such as an unreadable CA file; never because an issuer is down.
-    pub fn new(plan: &Plan, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, String> {
-        let sources = plan.issuers.iter().map(fetch::source);
-        let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        Self::with_sources(plan, clock, metrics, sources)
-    }
-
-    fn with_sources(
-        plan: &Plan,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        sources: Vec<Box<dyn KeySource>>,
-    ) -> Result<Self, String> {
-        crypto::install();
-        let forwarded = Forwarded::new(plan);
-        let revocations = Revocations::of(plan, clock.clone())?;
-        let issuers = plan.issuers.iter().zip(sources).enumerate();
-        let issuers = issuers.map(|(index, (issuer, source))| {
-            let id = IssuerId(index);
-            let granted = Granted::new(id, issuer, forwarded.clone());
-            let keys = KeyStore::new(id, issuer, source, clock.clone(), metrics.clone());
-            Ok(Trusted {
-                id,
-                plan: issuer.clone(),
-                watch: Watch::new(id, issuer, revocations.clone(), metrics.clone())?,
-                inbox: Inbox::new(
-                    id,
-                    issuer,
-                    keys.clone(),
-                    revocations.clone(),
-                    clock.clone(),
-                    metrics.clone(),
-                ),
-                keys,
-                introspector: Introspector::new(
-                    id,
-                    issuer,
-                    granted.clone(),
-                    clock.clone(),
-                    metrics.clone(),
-                )?,
-                granted,
-            })
-        });
-        let issuers = issuers.collect::<Result<_, String>>()?;
-        let cache = &plan.token_cache;
-        let evictions = Some(metrics.token_cache_evictions());
-        Ok(Verifier {
-            issuers,
-            proofs: Proofs::new(cache.max_bytes, cache.max_age, evictions),
-            fingerprints: Fingerprints::new()?,
-            headers: Headers::default(),
-            revocations,
-            clock,
-            metrics,
-        })
-    }
-
     /// Proves a token. Waits for the network only when its `kid` is unknown or its issuer must be asked (contract,
     /// "Proof").
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
@@ -193,7 +124,11 @@ impl Verifier {
             Proof::Fresh(age) => Some(age),
             Proof::Local => {
                 let now = Now::of(&self.clock);
-                let keys = |proved: &Proved| &*self.issuers[proved.principal.grants.issuer.0].keys;
+                let keys = |proved: &Proved| {
+                    let issuer = self.issuers.get(proved.principal.grants.issuer.0)?;
+                    let same = proved.was_proved_for(issuer.number);
+                    same.then_some(&*issuer.keys)
+                };
                 let max_age = self.proofs.max_age();
                 let kept = print.and_then(|print| self.proofs.get(&print, max_age, now, keys));
                 if kept.is_some() {
@@ -361,6 +296,7 @@ impl Verifier {
         let times = Times::new(claims.begins(), expires, issuer.plan.leeway, now);
         let principal = issuer.granted.principal(claims);
         let proved = Proved::new(principal, Some(signed_by), Named::of(claims), times);
+        let proved = proved.proved_for(issuer.number);
         Ok(proved.bound_to(claims.binding()?))
     }
 

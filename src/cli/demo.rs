@@ -83,7 +83,7 @@ fn gateway(args: &DemoArgs) -> ExitCode {
         );
     }
     match config::load_str(NAME, CONFIG, &overrides, &DemoEnvironment, Mode::Online) {
-        Ok(loaded) => server::run(loaded.plan),
+        Ok(loaded) => server::run(loaded.plan, None),
         Err(problems) => super::check::refuse(&problems),
     }
 }

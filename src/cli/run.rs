@@ -4,13 +4,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{self, Diagnostic, Mode, System};
+use crate::reload::File;
 
 pub(super) fn run(file: &Path) -> ExitCode {
     crate::observe::logger::init(crate::observe::logger::level());
+    let seen = File::look(file);
     match config::load(file, &System, Mode::Online) {
         Ok(loaded) => {
             super::check::tell("warning: ", &loaded.warnings);
-            crate::server::run(loaded.plan)
+            crate::server::run(loaded.plan, Some(seen))
         }
         // A good configuration on a machine that lacks a file is a failed start, as a taken port is.
         Err(problems) if problems.iter().all(|problem| problem.unreadable) => {

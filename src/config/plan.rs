@@ -52,7 +52,7 @@ pub struct Plan {
     pub access_log: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerPlan {
     pub threads: usize,
     /// Readiness fails for this long before the listeners close.
@@ -61,7 +61,7 @@ pub struct ServerPlan {
     pub drain: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerPlan {
     /// As written: the metric label `listener`.
     pub name: Arc<str>,
@@ -73,7 +73,7 @@ pub struct ListenerPlan {
     pub trusted_proxies: Arc<[IpNet]>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerTls {
     pub certificate: PathBuf,
     pub private_key: PathBuf,
@@ -81,13 +81,13 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct AdminPlan {
     pub address: SocketAddr,
     pub token: Option<Secret>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub header_timeout: Duration,
     pub header_bytes: usize,
@@ -119,7 +119,7 @@ pub enum Algorithm {
     EdDSA,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerPlan {
     pub name: Arc<str>,
     /// What `iss` must say, compared byte for byte.
@@ -161,7 +161,7 @@ pub enum Unmarked {
     Allow,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeysPlan {
     pub refresh: Duration,
     pub cooldown: Duration,
@@ -172,14 +172,14 @@ pub struct KeysPlan {
 }
 
 /// How an issuer's not-before is followed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotBeforePlan {
     pub poll: Duration,
     pub url: String,
 }
 
 /// Where revocations are kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocationsPlan {
     /// `None`: in memory only.
     pub file: Option<PathBuf>,
@@ -187,14 +187,14 @@ pub struct RevocationsPlan {
 }
 
 /// Memory for tokens that were already proved.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenCachePlan {
     pub max_bytes: u64,
     pub max_age: Duration,
 }
 
 /// How one issuer is asked about tokens (RFC 7662).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntrospectionPlan {
     pub endpoint: EndpointFrom,
     pub client_id: String,
@@ -324,7 +324,7 @@ pub enum RatePer {
     Source,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {
     pub per: RatePer,
     pub requests: u32,

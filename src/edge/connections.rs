@@ -14,8 +14,8 @@ const SHARDS: usize = 32;
 
 /// Counts the open connections of the whole process. A source costs memory only while it has one open.
 pub struct Connections {
-    cap: usize,
-    cap_per_source: usize,
+    cap: AtomicUsize,
+    cap_per_source: AtomicUsize,
     open: AtomicUsize,
     hasher: RandomState,
     shards: [Mutex<HashMap<Source, usize>>; SHARDS],
@@ -24,18 +24,25 @@ pub struct Connections {
 impl Connections {
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Connections {
-            cap: limits.connections,
-            cap_per_source: limits.connections_per_source,
+            cap: AtomicUsize::new(limits.connections),
+            cap_per_source: AtomicUsize::new(limits.connections_per_source),
             open: AtomicUsize::new(0),
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
         })
     }
 
+    /// Other caps from now on; whoever is over one of them already may stay.
+    pub fn adopt(&self, limits: &Limits) {
+        let per_source = limits.connections_per_source;
+        self.cap.store(limits.connections, Ordering::Relaxed);
+        self.cap_per_source.store(per_source, Ordering::Relaxed);
+    }
+
     /// A place for one connection, given back when the ticket is dropped; `None` over either cap. A peer without an
     /// IP address counts against the whole alone.
     pub fn admit(self: &Arc<Self>, peer: Option<IpAddr>) -> Option<Ticket> {
-        if self.open.fetch_add(1, Ordering::Relaxed) >= self.cap {
+        if self.open.fetch_add(1, Ordering::Relaxed) >= self.cap.load(Ordering::Relaxed) {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
@@ -73,7 +80,8 @@ impl Ticket {
         let shard = self.connections.shard(&source);
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let count = shard.entry(source).or_insert(0);
-        if *count >= self.connections.cap_per_source {
+        let cap = &self.connections.cap_per_source;
+        if *count >= cap.load(Ordering::Relaxed) {
             return false;
         }
         *count += 1;

@@ -12,12 +12,15 @@ use h2::server::Connection;
 use http::Method;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::{H2Accept, H2Options, HttpSession, handshake};
+use pingora::protocols::http::v2::server::{
+    H2Accept, H2Options, HttpSession, default_h2_options, handshake,
+};
 use pingora::protocols::{Digest, GetProxyDigest, GetSocketDigest, GetTimingDigest, Ssl, Stream};
 use pingora::server::ShutdownWatch;
 use tokio::sync::watch;
 
-use super::stream::{GuardStream, Rules};
+use super::bounds::Rules;
+use super::stream::GuardStream;
 use crate::reject::{self, Rejection};
 use crate::request::RequestId;
 
@@ -32,7 +35,10 @@ const LOCAL_RESETS: usize = 128;
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What holds for HTTP/2 on every listener.
-pub(super) fn options(mut options: H2Options) -> H2Options {
+fn options(rules: &Rules) -> H2Options {
+    let mut options = default_h2_options();
+    options.max_header_list_size(rules.http2_header_list);
+    options.max_concurrent_streams(rules.http2_streams);
     options.max_local_error_reset_streams(Some(LOCAL_RESETS));
     options
 }
@@ -41,7 +47,6 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     app: &Arc<A>,
     stream: GuardStream,
     rules: &Arc<Rules>,
-    options: Option<H2Options>,
     shutdown: &ShutdownWatch,
 ) {
     let flood = stream.flood();
@@ -51,9 +56,9 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         proxy_digest: stream.get_proxy_digest(),
         socket_digest: stream.get_socket_digest(),
     });
-    let idle = app.server_options().and_then(|o| o.h2_idle_timeout);
+    let idle = Some(rules.http2_idle);
     // The guard bounds the time that the opening may take.
-    let Ok(mut connection) = handshake(Box::new(stream), options).await else {
+    let Ok(mut connection) = handshake(Box::new(stream), Some(options(rules))).await else {
         return;
     };
     let (alive, mut living) = watch::channel(0_usize);

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddress;
 use pingora::protocols::{SocketDigest, Stream};
 
+use super::bounds::Rules;
 use super::proxy_header::{self, Broken};
 use super::{GuardApp, Open, Peer, Ticket, Tls};
 use crate::observe::metrics::Unopened;
@@ -47,22 +48,22 @@ enum Fault {
 
 impl<A> GuardApp<A> {
     /// `None`: it was closed, counted and logged.
-    pub(super) async fn arrive(&self, stream: Stream) -> Option<Arrived> {
+    pub(super) async fn arrive(&self, stream: Stream, rules: &Rules) -> Option<Arrived> {
         let peer = super::peer_of(&stream);
         let behind_proxy = self.is_proxy(peer);
         // Whom a balancer's connection stands for is not known yet: until then it counts against the whole.
         let source = peer.filter(|_| !behind_proxy).map(|peer| peer.ip());
-        let Some(mut ticket) = self.connections.admit(source) else {
+        let Some(mut ticket) = self.bounds.connections.admit(source) else {
             self.give_up(peer, &Fault::TooMany);
             return None;
         };
         let open = self
             .listener
-            .map(|listener| Open::new(self.rules.metrics.clone(), listener));
+            .map(|listener| Open::new(self.bounds.metrics.clone(), listener));
         let opened = if behind_proxy || self.front.tls.is_some() {
             // In a box, so that an open connection does not keep the room that its handshake took.
             let opening = Box::pin(self.open(stream, peer, behind_proxy, &mut ticket));
-            let opened = tokio::time::timeout(self.rules.head_timeout, opening).await;
+            let opened = tokio::time::timeout(rules.head_timeout, opening).await;
             opened.unwrap_or(Err(Fault::TooSlow))
         } else {
             Ok((stream, peer))
@@ -116,7 +117,7 @@ impl<A> GuardApp<A> {
     }
 
     fn give_up(&self, peer: Option<SocketAddr>, fault: &Fault) {
-        let metrics = &self.rules.metrics;
+        let metrics = &self.bounds.metrics;
         let why = match fault {
             Fault::TooMany => {
                 metrics.connection_refused();

@@ -21,10 +21,9 @@ use tokio::time::{Instant, Sleep};
 use self::body::Body;
 use self::http2::Http2;
 use super::Peer;
+use super::bounds::Rules;
 use super::head::{Head, Odd};
-use crate::observe::metrics::Metrics;
 use crate::reject::Rejection;
-use crate::request::RequestId;
 
 /// The request has been read: everything passes. Must be the cheapest to see.
 const OPEN: u8 = 0;
@@ -55,35 +54,6 @@ const PARSER_FIELDS: usize = 256;
 /// How long we go on reading (and discarding) from a connection that we have closed for writing. Without it the
 /// kernel would answer late bytes with a reset, and that destroys our last answer before the client has read it.
 const LINGER: Duration = Duration::from_secs(2);
-
-/// What holds for every connection of a listener.
-pub(super) struct Rules {
-    pub(super) head_timeout: Duration,
-    pub(super) head_bytes: usize,
-    pub(super) metrics: Arc<Metrics>,
-}
-
-impl Rules {
-    /// Counts and logs a request that was refused before any hook saw it, without its bytes.
-    pub(super) fn refused(
-        &self,
-        rejection: Rejection,
-        peer: Option<SocketAddr>,
-        request_id: &RequestId,
-    ) {
-        let status = rejection.answer().status;
-        self.metrics.head_refused(rejection);
-        if rejection == Rejection::MalformedRequest {
-            self.metrics.unparsed();
-        }
-        log::warn!(
-            "refused the head of a request from {}: {status} {}, request_id {}",
-            Peer(peer),
-            rejection.label(),
-            request_id.as_str(),
-        );
-    }
-}
 
 /// See the module above.
 pub(super) struct GuardStream {

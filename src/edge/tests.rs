@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::plan::Plan;
+use crate::config::plan::{Limits, Plan};
 use crate::testkit;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,16 +89,10 @@ impl Edge {
     fn with(change: impl FnOnce(&mut Limits)) -> Self {
         let plan = plan(change);
         let metrics = Metrics::new(&plan).unwrap();
-        let connections = Connections::new(&plan.limits);
+        let bounds = Bounds::new(&plan.limits, metrics.clone());
+        let connections = bounds.connections().clone();
         let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), Tiny));
-        let app = GuardApp::new(
-            proxy,
-            0,
-            Front::default(),
-            &plan.limits,
-            connections.clone(),
-            metrics.clone(),
-        );
+        let app = GuardApp::new(proxy, 0, Front::default(), bounds);
         let (shutdown, watch) = watch::channel(false);
         Edge {
             app: Arc::new(app),

@@ -20,10 +20,10 @@ use crate::upstream::{Failure, Peer, Pool, Upstreams};
 impl Life {
     pub(super) fn choose_peer(
         &mut self,
-        listener: &Listener,
+        listener: &Listener<'_>,
         session: &Session,
     ) -> Result<Box<HttpPeer>, Rejection> {
-        let gateway = &*listener.gateway;
+        let gateway = listener.gateway;
         let now = gateway.clock.monotonic();
         let (route, permit, target) = self.permitted(&gateway.plan)?;
         let pool = gateway
@@ -71,8 +71,8 @@ impl Life {
         };
         pool.failed(peer, gateway.clock.monotonic());
         let again = pool.may_connect_again(&self.tried);
-        if again {
-            gateway.metrics.carried(pool.id, Carried::ConnectFailed);
+        if again && let Some(id) = self.pool {
+            gateway.metrics.carried(id, Carried::ConnectFailed);
         }
         again
     }
@@ -173,7 +173,9 @@ impl Life {
             Failure::Timeout => Carried::Timeout,
             Failure::Reset => Carried::Failed,
         };
-        gateway.metrics.carried(pool.id, carried);
+        if let Some(id) = self.pool {
+            gateway.metrics.carried(id, carried);
+        }
         if let Some(chosen) = &self.chosen {
             self.tried.failed(chosen.peer());
         }
@@ -223,7 +225,7 @@ fn repeatable(session: &Session) -> bool {
 /// What a pool that hashes goes by.
 fn hash_key(
     on: &HashOn,
-    listener: &Listener,
+    listener: &Listener<'_>,
     session: &Session,
     target: &Target,
     permit: &Permit,

@@ -21,11 +21,11 @@ use crate::verify::Wanted;
 
 /// Judges one request; what it learns stays in `life`, the permit above all.
 pub(super) async fn judge(
-    listener: &Listener,
+    listener: &Listener<'_>,
     session: &mut Session,
     life: &mut Life,
 ) -> Result<(), Rejection> {
-    let gateway = &*listener.gateway;
+    let gateway = listener.gateway;
     let plan = &gateway.plan;
     let head = session.req_header();
     if head.headers.len() > plan.limits.header_fields {
@@ -154,12 +154,12 @@ fn read_meaning(session: &Session, life: &mut Life) -> Result<BodyLength, Reject
 }
 
 async fn prove(
-    listener: &Listener,
+    listener: &Listener<'_>,
     session: &Session,
     policy: &Policy,
     life: &mut Life,
 ) -> Result<authorize::Permit, Rejection> {
-    let gateway = &*listener.gateway;
+    let gateway = listener.gateway;
     let headers = &session.req_header().headers;
     let token = credential::bearer(
         headers
@@ -178,12 +178,12 @@ async fn prove(
 }
 
 fn within_quota(
-    listener: &Listener,
+    listener: &Listener<'_>,
     session: &Session,
     route: &RoutePlan,
     life: &mut Life,
 ) -> Result<(), Rejection> {
-    let gateway = &*listener.gateway;
+    let gateway = listener.gateway;
     let limiter = life.route.and_then(|id| gateway.limiters.of(id));
     let (Some(limiter), Some(limit)) = (limiter, &route.rate_limit) else {
         return Ok(());

@@ -237,7 +237,7 @@ fn whole_seconds(duration: Duration) -> u64 {
         .unwrap_or(u64::MAX)
 }
 
-pub(super) fn caller<'a>(listener: &'a Listener, session: &Session) -> Caller<'a> {
+pub(super) fn caller<'a>(listener: &Listener<'a>, session: &Session) -> Caller<'a> {
     let plan = &listener.gateway.plan.listeners[listener.index];
     Caller {
         address: session

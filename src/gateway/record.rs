@@ -14,8 +14,8 @@ use crate::reject::Rejection;
 /// nginx's word for a caller that left before its answer; it is logged and counted, never sent.
 const CALLER_GONE: u16 = 499;
 
-pub(super) fn finish(life: &mut Life, listener: &Listener, session: &Session) {
-    let gateway = &*listener.gateway;
+pub(super) fn finish(life: &mut Life, listener: &Listener<'_>, session: &Session) {
+    let gateway = listener.gateway;
     let head = session.req_header();
     let written = session.response_written().map(|head| head.status.as_u16());
     let status = written.unwrap_or(CALLER_GONE);

@@ -13,7 +13,7 @@ use crate::server::{Surroundings, bind};
 use crate::testkit::{plan, route, upstream};
 
 /// A gateway with one public route, and the socket of its only peer.
-fn gateway() -> (Listener, TcpListener) {
+fn gateway() -> (Proxy, TcpListener) {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let mut plan = plan(vec![RoutePlan {
@@ -31,13 +31,14 @@ fn gateway() -> (Listener, TcpListener) {
         clock: Clock::system(),
         access_log: Box::new(std::io::sink()),
         alone: false,
+        file: None,
     };
     let bound = bind(plan, surroundings).unwrap();
-    let listener = Listener {
-        gateway: bound.gateway().clone(),
+    let proxy = Proxy {
+        current: bound.current().clone(),
         index: 0,
     };
-    (listener, socket)
+    (proxy, socket)
 }
 
 const REQUEST: &[u8] =
@@ -65,52 +66,61 @@ fn is_500(text: &str) {
 }
 
 /// The gateway as it would be if a check were forgotten: everything is known of the request but that it may pass.
-struct Forgetful(Listener);
+struct Forgetful(Proxy);
 
 #[async_trait]
 impl ProxyHttp for Forgetful {
-    type CTX = Box<Life>;
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Box<Life> {
+    fn new_ctx(&self) -> Box<Context> {
         self.0.new_ctx()
     }
 
-    async fn request_filter(&self, session: &mut Session, life: &mut Box<Life>) -> Result<bool> {
-        let answered = self.0.request_filter(session, life).await?;
-        assert!(!answered && life.permit.is_some());
-        life.permit = None;
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        context: &mut Box<Context>,
+    ) -> Result<bool> {
+        let answered = self.0.request_filter(session, context).await?;
+        assert!(!answered && context.life.permit.is_some());
+        context.life.permit = None;
         Ok(false)
     }
 
     async fn upstream_peer(
         &self,
         session: &mut Session,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> Result<Box<HttpPeer>> {
-        self.0.upstream_peer(session, life).await
+        self.0.upstream_peer(session, context).await
     }
 
     async fn fail_to_proxy(
         &self,
         session: &mut Session,
         error: &Error,
-        life: &mut Box<Life>,
+        context: &mut Box<Context>,
     ) -> FailToProxy {
-        self.0.fail_to_proxy(session, error, life).await
+        self.0.fail_to_proxy(session, error, context).await
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, life: &mut Box<Life>) {
-        assert_eq!(life.rejection, Some(Rejection::NoPermit));
-        self.0.logging(session, error, life).await;
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&Error>,
+        context: &mut Box<Context>,
+    ) {
+        assert_eq!(context.life.rejection, Some(Rejection::NoPermit));
+        self.0.logging(session, error, context).await;
     }
 }
 
 #[tokio::test]
 async fn a_request_without_a_permit_is_500_and_never_connects() {
-    let (listener, socket) = gateway();
-    let gateway = listener.gateway.clone();
+    let (proxy, socket) = gateway();
+    let gateway = proxy.current.gateway();
     let conf = Arc::new(ServerConf::default());
-    let proxy = Arc::new(pingora_proxy::http_proxy(&conf, Forgetful(listener)));
+    let proxy = Arc::new(pingora_proxy::http_proxy(&conf, Forgetful(proxy)));
     let (mut caller, connection) = tokio::io::duplex(64 * 1024);
     caller.write_all(REQUEST).await.unwrap();
     let (_stop, shutdown) = tokio::sync::watch::channel(false);
@@ -125,35 +135,36 @@ async fn a_request_without_a_permit_is_500_and_never_connects() {
 
 #[tokio::test]
 async fn no_hook_goes_on_without_a_permit() {
-    let (listener, _socket) = gateway();
+    let (proxy, _socket) = gateway();
     let (mut session, caller) = session().await;
     // Nothing known, then only the route: neither is enough.
-    let mut life = listener.new_ctx();
+    let mut context = proxy.new_ctx();
     for known in [None, Some(RouteId(0))] {
+        let Context { gateway, life } = &mut *context;
         life.route = known;
         assert!(matches!(
-            life.permitted(&listener.gateway.plan),
+            life.permitted(&gateway.plan),
             Err(Rejection::NoPermit)
         ));
-        assert!(!life.may_connect_again(&listener.gateway));
+        assert!(!life.may_connect_again(gateway));
         assert!(
-            listener
-                .upstream_peer(&mut session, &mut life)
+            proxy
+                .upstream_peer(&mut session, &mut context)
                 .await
                 .is_err()
         );
         let mut head = RequestHeader::build("GET", b"/open", None).unwrap();
-        let filtered = listener
-            .upstream_request_filter(&mut session, &mut head, &mut life)
+        let filtered = proxy
+            .upstream_request_filter(&mut session, &mut head, &mut context)
             .await;
         assert!(filtered.is_err());
     }
-    let error = listener
-        .upstream_peer(&mut session, &mut life)
+    let error = proxy
+        .upstream_peer(&mut session, &mut context)
         .await
         .unwrap_err();
-    let told = listener
-        .fail_to_proxy(&mut session, &error, &mut life)
+    let told = proxy
+        .fail_to_proxy(&mut session, &error, &mut context)
         .await;
     assert_eq!(told.error_code, 500);
     drop(session);
@@ -162,17 +173,17 @@ async fn no_hook_goes_on_without_a_permit() {
 
 #[tokio::test]
 async fn a_permitted_request_has_a_peer() {
-    let (listener, socket) = gateway();
+    let (proxy, socket) = gateway();
     let (mut session, _caller) = session().await;
-    let mut life = listener.new_ctx();
+    let mut context = proxy.new_ctx();
     assert!(
-        !listener
-            .request_filter(&mut session, &mut life)
+        !proxy
+            .request_filter(&mut session, &mut context)
             .await
             .unwrap()
     );
-    let peer = listener
-        .upstream_peer(&mut session, &mut life)
+    let peer = proxy
+        .upstream_peer(&mut session, &mut context)
         .await
         .unwrap();
     assert_eq!(
@@ -183,15 +194,15 @@ async fn a_permitted_request_has_a_peer() {
 
 #[tokio::test]
 async fn a_failure_of_our_own_is_500() {
-    let (listener, _socket) = gateway();
+    let (proxy, _socket) = gateway();
     let (mut session, caller) = session().await;
-    let mut life = listener.new_ctx();
+    let mut context = proxy.new_ctx();
     let error = Error::new(ErrorType::InternalError);
-    let told = listener
-        .fail_to_proxy(&mut session, &error, &mut life)
+    let told = proxy
+        .fail_to_proxy(&mut session, &error, &mut context)
         .await;
     assert_eq!(told.error_code, 500);
-    assert_eq!(life.rejection, Some(Rejection::Internal));
+    assert_eq!(context.life.rejection, Some(Rejection::Internal));
     drop(session);
     is_500(&answer(caller).await);
 }
@@ -199,12 +210,12 @@ async fn a_failure_of_our_own_is_500() {
 /// Pingora issue #935: its HTTP/1 writer encodes an empty piece as the last chunk, and then writes the last chunk.
 #[tokio::test]
 async fn an_empty_last_piece_of_a_body_is_no_piece() {
-    let (listener, _socket) = gateway();
+    let (proxy, _socket) = gateway();
     let (mut session, _caller) = session().await;
-    let mut life = listener.new_ctx();
+    let mut context = proxy.new_ctx();
     assert!(
-        !listener
-            .request_filter(&mut session, &mut life)
+        !proxy
+            .request_filter(&mut session, &mut context)
             .await
             .unwrap()
     );
@@ -217,8 +228,8 @@ async fn an_empty_last_piece_of_a_body_is_no_piece() {
         (Some(""), false, Some("")),
     ] {
         let mut body = piece.map(Bytes::from);
-        listener
-            .request_body_filter(&mut session, &mut body, end, &mut life)
+        proxy
+            .request_body_filter(&mut session, &mut body, end, &mut context)
             .await
             .unwrap();
         assert_eq!(body, passed.map(Bytes::from), "{piece:?} {end}");

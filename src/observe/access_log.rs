@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 use std::io::{BufWriter, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,8 +50,14 @@ pub struct AccessRecord<'a> {
     pub upstream_duration: Option<Duration>,
 }
 
-/// `None`: switched off, and free.
-pub struct AccessLog(Option<Queue>);
+/// Free while it is off.
+pub struct AccessLog {
+    on: AtomicBool,
+    /// Made when it is switched on for the first time.
+    queue: OnceLock<Queue>,
+    /// What the writer will take.
+    out: Mutex<Option<Box<dyn Write + Send>>>,
+}
 
 struct Queue {
     lines: SyncSender<Message>,
@@ -67,9 +73,30 @@ enum Message {
 impl AccessLog {
     /// `out` is written by a thread of its own, in whole lines, flushed after each batch.
     pub fn new(enabled: bool, out: Box<dyn Write + Send>) -> Self {
-        if !enabled {
-            return AccessLog(None);
+        let log = AccessLog {
+            on: AtomicBool::new(false),
+            queue: OnceLock::new(),
+            out: Mutex::new(Some(out)),
+        };
+        log.switch(enabled);
+        log
+    }
+
+    /// On or off; a reload may change it.
+    pub fn switch(&self, on: bool) {
+        let out = on.then(|| {
+            self.out
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+        });
+        if let Some(out) = out.flatten() {
+            self.begin(out);
         }
+        self.on.store(on, Ordering::Relaxed);
+    }
+
+    fn begin(&self, out: Box<dyn Write + Send>) {
         let (sender, receiver) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = dropped.clone();
@@ -77,21 +104,26 @@ impl AccessLog {
             .name("access-log".to_owned())
             .spawn(move || write_all(&receiver, BufWriter::with_capacity(64 * 1024, out), &lost));
         match writer {
-            Ok(writer) => AccessLog(Some(Queue {
-                lines: sender,
-                dropped,
-                writer: Mutex::new(Some(writer)),
-            })),
-            Err(error) => {
-                log::error!("no access log: cannot start its thread: {error}");
-                AccessLog(None)
+            Ok(writer) => {
+                // There is one output, and so one beginning.
+                let _ = self.queue.set(Queue {
+                    lines: sender,
+                    dropped,
+                    writer: Mutex::new(Some(writer)),
+                });
             }
+            Err(error) => log::error!("no access log: cannot start its thread: {error}"),
         }
     }
 
     /// Writes one record. It is made only if it is wanted.
     pub fn write<'a>(&self, record: impl FnOnce() -> AccessRecord<'a>) {
-        let Some(queue) = &self.0 else { return };
+        if !self.on.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(queue) = self.queue.get() else {
+            return;
+        };
         thread_local! {
             static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
@@ -107,14 +139,16 @@ impl AccessLog {
 
     /// Lines lost because the queue was full, the output failed, or the log was closed.
     pub fn dropped(&self) -> u64 {
-        let queue = self.0.as_ref();
+        let queue = self.queue.get();
         queue.map_or(0, |queue| queue.dropped.load(Ordering::Relaxed))
     }
 
     /// Returns when every line so far is written, or when the output has taken nothing for too long. Later lines are
     /// dropped.
     pub fn close(&self) {
-        let Some(queue) = &self.0 else { return };
+        let Some(queue) = self.queue.get() else {
+            return;
+        };
         let writer = queue
             .writer
             .lock()

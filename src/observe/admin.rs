@@ -59,7 +59,8 @@ pub trait AdminState: Send + Sync + 'static {
 
 /// The application of the admin listener.
 pub struct AdminApp<S> {
-    state: Arc<S>,
+    /// What is current: each call is answered by one generation of the gateway.
+    state: Box<dyn Fn() -> Arc<S> + Send + Sync>,
     guard: Guard,
 }
 
@@ -68,8 +69,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 impl<S: AdminState> AdminApp<S> {
     /// Without a token the calls that it guards are off.
-    pub fn new(state: Arc<S>, token: Option<Secret>) -> Self {
-        let guard = Guard::new(token, state.clock().clone());
+    pub fn new(state: impl Fn() -> Arc<S> + Send + Sync + 'static, token: Option<Secret>) -> Self {
+        let guard = Guard::new(token, state().clock().clone());
+        let state = Box::new(state);
         AdminApp { state, guard }
     }
 
@@ -95,7 +97,8 @@ impl<S: AdminState> AdminApp<S> {
         {
             return refusal.answer(id);
         }
-        let state = &*self.state;
+        let state = (self.state)();
+        let state = &*state;
         match call {
             Call::Page(page) => pages::answer(state, page, id),
             Call::Refresh(issuer) => issuers::refresh(state, issuer, id).await,

@@ -10,7 +10,8 @@ use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::gateway::Gateway;
+use super::drain::Drain;
+use crate::observe::access_log::AccessLog;
 
 /// What may tell the gateway to stop.
 #[derive(Clone)]
@@ -90,14 +91,14 @@ impl Signals {
         }
     }
 
-    /// SIGHUP would end the process; who sends it wants a new configuration, not an outage.
+    /// SIGHUP would end the process, which has no file that it could read again; who sends it wants no outage.
     fn outlive_hangup(&self) {
         let (Source::Process, Ok(mut hangup)) = (&self.0, signal(SignalKind::hangup())) else {
             return;
         };
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                log::warn!("SIGHUP: a changed configuration needs a restart in this version");
+                log::warn!("SIGHUP: there is no file to be read again");
             }
         });
     }
@@ -116,22 +117,34 @@ impl StopHandle {
 /// Fails readiness first, waits `pre_stop`, and only then lets Pingora close the listeners.
 struct Watch {
     signals: Signals,
-    gateway: Arc<Gateway>,
+    /// SIGHUP is heard by somebody else.
+    reloads: bool,
+    drain: Drain,
+    pre_stop: Duration,
+}
+
+/// What ending needs of a gateway, whose generations come and go.
+pub(super) struct Ending {
+    pub(super) drain: Drain,
+    pub(super) access_log: Arc<AccessLog>,
+    pub(super) pre_stop: Duration,
 }
 
 #[async_trait]
 impl ShutdownSignalWatch for Watch {
     async fn recv(&self) -> ShutdownSignal {
-        self.signals.outlive_hangup();
+        if !self.reloads {
+            self.signals.outlive_hangup();
+        }
         let stop = self.signals.wait().await;
-        self.gateway.drain.stop();
+        self.drain.stop();
         match stop {
             Stop::Now | Stop::No => ShutdownSignal::FastShutdown,
             Stop::Drain => {
                 log::info!("stopping: readiness fails, requests in flight may finish");
                 self.hear_impatience();
-                tokio::time::sleep(self.gateway.plan.server.pre_stop).await;
-                self.gateway.drain.close();
+                tokio::time::sleep(self.pre_stop).await;
+                self.drain.close();
                 ShutdownSignal::GracefulTerminate
             }
         }
@@ -140,7 +153,7 @@ impl ShutdownSignalWatch for Watch {
 
 impl Watch {
     fn hear_impatience(&self) {
-        let (signals, drain) = (self.signals.clone(), self.gateway.drain.clone());
+        let (signals, drain) = (self.signals.clone(), self.drain.clone());
         tokio::spawn(async move {
             signals.impatience().await;
             log::warn!("told to stop again: requests in flight are cut off");
@@ -151,10 +164,12 @@ impl Watch {
 
 /// Runs Pingora on a thread of its own, because its shutdown always sleeps the whole grace period: this returns as
 /// soon as the last request is done.
-pub(super) fn run(server: Server, signals: Signals, gateway: &Arc<Gateway>) -> ExitCode {
+pub(super) fn run(server: Server, signals: Signals, reloads: bool, ending: &Ending) -> ExitCode {
     let watch = Watch {
         signals,
-        gateway: gateway.clone(),
+        reloads,
+        drain: ending.drain.clone(),
+        pre_stop: ending.pre_stop,
     };
     let (done, finished) = channel();
     let pingora = std::thread::Builder::new()
@@ -176,7 +191,7 @@ pub(super) fn run(server: Server, signals: Signals, gateway: &Arc<Gateway>) -> E
     const CLOSING: Duration = Duration::from_millis(250);
     let mut closed_for = Duration::ZERO;
     loop {
-        let pause = if gateway.drain.stopping() {
+        let pause = if ending.drain.stopping() {
             LOOK
         } else {
             GLANCE
@@ -188,17 +203,17 @@ pub(super) fn run(server: Server, signals: Signals, gateway: &Arc<Gateway>) -> E
                 return ExitCode::from(1);
             }
             Err(RecvTimeoutError::Timeout) => {
-                if gateway.drain.closed() {
+                if ending.drain.closed() {
                     closed_for += pause;
                 }
-                let quiet = closed_for >= CLOSING && gateway.drain.active() == 0;
-                if quiet || gateway.drain.abandoned() {
+                let quiet = closed_for >= CLOSING && ending.drain.active() == 0;
+                if quiet || ending.drain.abandoned() {
                     break;
                 }
             }
         }
     }
-    gateway.access_log.close();
+    ending.access_log.close();
     log::info!("stopped");
     ExitCode::SUCCESS
 }

@@ -27,9 +27,9 @@ pub struct Peer {
     priority: AtomicU16,
     /// Its number in the pool, which another one may have when it is gone.
     slot: usize,
-    in_flight: AtomicU32,
-    pub(super) standing: Standing,
-    pub(super) warmth: Warmth,
+    in_flight: Arc<AtomicU32>,
+    pub(super) standing: Arc<Standing>,
+    pub(super) warmth: Arc<Warmth>,
     template: ArcSwapOption<HttpPeer>,
     build: Arc<Template>,
 }
@@ -39,6 +39,8 @@ pub(super) struct Template {
     sni: String,
     tls: bool,
     ca: Option<Arc<CaType>>,
+    /// What the CA file says, as a hash.
+    authorities: Option<u64>,
     group_key: u64,
     plan_timeouts: crate::config::plan::UpstreamTimeouts,
     /// `None`: a peer may have any number of requests.
@@ -46,27 +48,33 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// `most` peers at the same time.
-    pub(super) fn new(plan: &UpstreamPlan, most: usize) -> Result<Arc<Self>, String> {
+    pub(super) fn new(plan: &UpstreamPlan) -> Result<Arc<Self>, String> {
         let tls = plan.tls.as_ref();
         let ca = tls
             .and_then(|tls| tls.ca.as_deref())
             .map(load_ca)
             .transpose()?;
+        let authorities = ca.as_ref().map(|ca| digest(ca));
         // Pingora's connection pool does not key on the CA: without this, two pools with one address and different
-        // trust would share connections.
+        // trust would share connections, as would one pool before and after its trust was changed.
         let mut hasher = DefaultHasher::new();
         plan.name.hash(&mut hasher);
+        tls.map(|tls| &tls.server_name).hash(&mut hasher);
+        authorities.hash(&mut hasher);
         Ok(Arc::new(Template {
             sni: tls.map_or_else(String::new, |tls| tls.server_name.clone()),
             tls: tls.is_some(),
             ca,
+            authorities,
             group_key: hasher.finish(),
             plan_timeouts: plan.timeouts.clone(),
-            vacancies: plan
-                .max_in_flight_per_peer
-                .map(|each| Arc::new(Vacancies::new(each, most))),
+            vacancies: Vacancies::of(plan).map(Arc::new),
         }))
+    }
+
+    /// Whether the files that the plan names still say the same.
+    pub(super) fn trusts_as(&self, other: &Template) -> bool {
+        self.authorities == other.authorities
     }
 
     fn peer(&self, address: SocketAddr) -> HttpPeer {
@@ -99,9 +107,9 @@ impl Peer {
             weight: AtomicU32::new(weight),
             priority: AtomicU16::new(0),
             slot,
-            in_flight: AtomicU32::new(0),
-            standing: Standing::default(),
-            warmth,
+            in_flight: Arc::default(),
+            standing: Arc::default(),
+            warmth: Arc::new(warmth),
             template: ArcSwapOption::empty(),
             build,
         };
@@ -109,6 +117,23 @@ impl Peer {
             peer.resolved(&[known]);
         }
         peer
+    }
+
+    /// The same peer as a plan before had it: how it stands, what it has to do, and where its name leads.
+    pub(super) fn known_as(self, old: &Peer, checked: bool) -> Self {
+        let address = old.template.load();
+        if let Some(address) = address.as_ref().and_then(|peer| peer._address.as_inet()) {
+            self.resolved(&[*address]);
+        }
+        Peer {
+            in_flight: old.in_flight.clone(),
+            standing: match checked || old.standing.is_well() {
+                true => old.standing.clone(),
+                false => self.standing,
+            },
+            warmth: old.warmth.clone(),
+            ..self
+        }
     }
 
     pub fn weight(&self) -> u32 {
@@ -255,6 +280,14 @@ impl Drop for AtPeer {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+fn digest(ca: &CaType) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for certificate in ca.iter() {
+        certificate.borrow_raw_cert().hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn load_ca(path: &Path) -> Result<Arc<CaType>, String> {

@@ -3,6 +3,7 @@
 mod checks;
 mod discovery;
 mod members;
+mod renewed;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use arc_swap::ArcSwap;
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
 
+use self::renewed::{breaker, members};
 use super::NoPeer;
 use super::balance::{Chooser, Wish};
 use super::breaker::{Breaker, Ticket};
@@ -25,16 +27,16 @@ use crate::clock::Clock;
 use crate::config::plan::{
     Balance, DnsPlan, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan,
 };
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, UpstreamMetrics};
 
 /// A name with more addresses than this is a mistake, or an attack.
-const MOST_MEMBERS: usize = 1024;
+pub(super) const MOST_MEMBERS: usize = 1024;
 /// How often a peer is chosen anew because others filled the chosen one in the meantime.
 const RACES: usize = 16;
 
 pub struct Pool {
-    pub id: UpstreamId,
     pub name: Arc<str>,
+    plan: UpstreamPlan,
     members: ArcSwap<Vec<Arc<Peer>>>,
     /// The name that says who the members are.
     dns: Option<DnsPlan>,
@@ -55,7 +57,7 @@ pub struct Pool {
     max_in_flight: Option<usize>,
     in_flight: Arc<AtomicUsize>,
     gauge: IntGauge,
-    metrics: Arc<Metrics>,
+    metrics: Arc<UpstreamMetrics>,
     clock: Clock,
 }
 
@@ -70,24 +72,24 @@ impl Pool {
     pub(super) fn new(
         id: UpstreamId,
         plan: &UpstreamPlan,
-        metrics: &Arc<Metrics>,
+        metrics: &Metrics,
         clock: &Clock,
     ) -> Result<Self, String> {
-        let most = match plan.dns {
-            Some(_) => MOST_MEMBERS,
-            None => plan.peers.len(),
-        };
-        let template = Template::new(plan, most)?;
-        let peers = plan.peers.iter().enumerate().map(|(slot, peer)| {
-            let (address, weight) = (&peer.address, peer.weight);
-            let warmth = Warmth::of_founder();
-            Arc::new(Peer::new(address, weight, slot, warmth, template.clone()))
-        });
-        let peers = peers.collect();
+        let template = Template::new(plan)?;
+        Ok(Self::of(plan, template, metrics.upstream(id), clock, None))
+    }
+
+    fn of(
+        plan: &UpstreamPlan,
+        template: Arc<Template>,
+        metrics: &Arc<UpstreamMetrics>,
+        clock: &Clock,
+        old: Option<&Arc<Pool>>,
+    ) -> Self {
         let pool = Pool {
-            id,
             name: plan.name.clone(),
-            members: ArcSwap::from_pointee(peers),
+            plan: plan.clone(),
+            members: ArcSwap::from_pointee(members(plan, &template, old)),
             dns: plan.dns.clone(),
             names: Names::new(&plan.resolver),
             template,
@@ -100,18 +102,15 @@ impl Pool {
             outlier: plan.outlier.clone(),
             budget: Budget::new(plan.retries.budget),
             retries: plan.retries.clone(),
-            breaker: plan.rate.clone().map(|rate| {
-                let gauge = metrics.upstream_breaker(id).clone();
-                Breaker::new(rate, plan.name.clone(), clock.clone(), gauge)
-            }),
+            breaker: breaker(plan, metrics, clock, old),
             max_in_flight: plan.max_in_flight,
-            in_flight: Arc::default(),
-            gauge: metrics.upstream_in_flight(id).clone(),
+            in_flight: old.map(|old| old.in_flight.clone()).unwrap_or_default(),
+            gauge: metrics.in_flight().clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
         };
         pool.arrange(&pool.alone(), clock.monotonic());
-        Ok(pool)
+        pool
     }
 
     pub fn peers(&self) -> Arc<Vec<Arc<Peer>>> {
@@ -121,6 +120,11 @@ impl Pool {
     /// The name that says who the peers are.
     pub fn dns(&self) -> Option<&DnsPlan> {
         self.dns.as_ref()
+    }
+
+    /// Requests at the pool now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     pub fn balance(&self) -> &Balance {

@@ -54,6 +54,10 @@ impl Standing {
         }
     }
 
+    pub(super) fn is_well(&self) -> bool {
+        !self.ill.load(Ordering::Relaxed)
+    }
+
     /// When the ejection ends that is on now.
     pub(super) fn ejected_until(&self, now: Duration) -> Option<u64> {
         let until = self.ejected_until.load(Ordering::Relaxed);

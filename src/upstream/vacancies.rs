@@ -3,6 +3,9 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::pool::MOST_MEMBERS;
+use crate::config::plan::UpstreamPlan;
+
 /// Peers to a word.
 pub(super) const BITS: usize = 64;
 
@@ -13,7 +16,16 @@ pub(super) struct Vacancies {
 }
 
 impl Vacancies {
-    pub(super) fn new(most: u32, slots: usize) -> Self {
+    /// `None`: there is no bound.
+    pub(super) fn of(plan: &UpstreamPlan) -> Option<Self> {
+        let slots = match plan.dns {
+            Some(_) => MOST_MEMBERS,
+            None => plan.peers.len(),
+        };
+        Some(Self::new(plan.max_in_flight_per_peer?, slots))
+    }
+
+    fn new(most: u32, slots: usize) -> Self {
         Vacancies {
             most,
             words: (0..slots.div_ceil(BITS))
@@ -44,16 +56,27 @@ impl Vacancies {
             self.mark(slot, |word, bit| word.fetch_and(!bit, Ordering::AcqRel));
             // Somebody may have left between the count and the mark, and nobody else would take the mark back.
             if in_flight.load(Ordering::Acquire) < self.most {
-                self.mark(slot, |word, bit| word.fetch_or(bit, Ordering::AcqRel));
+                self.free(slot);
             }
+        } else if !self.is_free(slot) {
+            // Who left it knew another plan's marks: the count goes on over a reload.
+            self.free(slot);
         }
         entered.is_ok()
     }
 
     pub(super) fn leave(&self, slot: usize, in_flight: &AtomicU32) {
         if in_flight.fetch_sub(1, Ordering::AcqRel) >= self.most {
-            self.mark(slot, |word, bit| word.fetch_or(bit, Ordering::AcqRel));
+            self.free(slot);
         }
+    }
+
+    fn free(&self, slot: usize) {
+        self.mark(slot, |word, bit| word.fetch_or(bit, Ordering::AcqRel));
+    }
+
+    fn is_free(&self, slot: usize) -> bool {
+        self.word(slot / BITS) & (1 << (slot % BITS)) != 0
     }
 
     fn mark(&self, slot: usize, change: impl Fn(&AtomicU64, u64) -> u64) {
@@ -67,20 +90,16 @@ impl Vacancies {
 mod tests {
     use super::*;
 
-    fn is_free(vacancies: &Vacancies, slot: usize) -> bool {
-        vacancies.word(slot / BITS) & (1 << (slot % BITS)) != 0
-    }
-
     #[test]
     fn a_peer_is_marked_while_it_is_full() {
         let (vacancies, count) = (Vacancies::new(2, 70), AtomicU32::new(0));
         assert_eq!(vacancies.words(), 2);
-        assert!(vacancies.enter(69, &count) && is_free(&vacancies, 69));
-        assert!(vacancies.enter(69, &count) && !is_free(&vacancies, 69));
+        assert!(vacancies.enter(69, &count) && vacancies.is_free(69));
+        assert!(vacancies.enter(69, &count) && !vacancies.is_free(69));
         assert!(!vacancies.enter(69, &count));
-        assert!(is_free(&vacancies, 68), "its neighbour is not");
+        assert!(vacancies.is_free(68), "its neighbour is not");
         vacancies.leave(69, &count);
-        assert!(is_free(&vacancies, 69));
+        assert!(vacancies.is_free(69));
         assert!(vacancies.enter(69, &count));
         assert_eq!(count.load(Ordering::Relaxed), 2);
     }
@@ -103,6 +122,14 @@ mod tests {
         });
         assert_eq!(count.load(Ordering::Relaxed), 0);
         assert!(most.load(Ordering::Relaxed) <= 3);
-        assert!(is_free(&vacancies, 0), "and the mark is gone");
+        assert!(vacancies.is_free(0), "and the mark is gone");
+    }
+
+    #[test]
+    fn who_left_without_a_word_is_noticed() {
+        let (vacancies, count) = (Vacancies::new(2, 1), AtomicU32::new(1));
+        assert!(vacancies.enter(0, &count) && !vacancies.is_free(0));
+        count.store(0, Ordering::Relaxed);
+        assert!(vacancies.enter(0, &count) && vacancies.is_free(0));
     }
 }

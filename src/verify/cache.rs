@@ -3,7 +3,8 @@
 //! Only proofs enter, so that garbage cannot push good tokens out. What was true when a token was proved is asked again
 //! on each hit: its times, and that the issuer still has the very key that signed it. That nobody revoked it the
 //! verifier asks of every proof, kept or new: one that is revoked stays, so that it costs no signature and no question.
-//! A plan has its own verifier and so its own caches: nothing that another configuration proved is ever found here.
+//! Plans share the cache as long as its size stays, and a proof is good for as long as the rules are the very ones that
+//! it passed: what was proved for an issuer that has changed since is never found.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub(super) struct Proved {
     seen_in: AtomicU64,
     /// The epoch of the revocations at which it was last found clear of them.
     clear_at: AtomicU64,
+    /// The number of the issuer, as the plan had it, that it was proved for.
+    proved_for: u64,
     named: Named,
     pub(super) times: Times,
     /// What its user has to show beside it.
@@ -171,11 +174,22 @@ impl Proved {
             signed_by,
             seen_in: AtomicU64::new(0),
             clear_at: AtomicU64::new(0),
+            proved_for: 0,
             named,
             times,
             bound_to: None,
             weight,
         }
+    }
+
+    /// Notes whose rules it passed: see `Trusted::number`.
+    pub(super) fn proved_for(mut self, issuer: u64) -> Self {
+        self.proved_for = issuer;
+        self
+    }
+
+    pub(super) fn was_proved_for(&self, issuer: u64) -> bool {
+        self.proved_for == issuer
     }
 
     pub(super) fn bound_to(mut self, binding: Option<Binding>) -> Self {
@@ -267,21 +281,22 @@ impl<K: Copy + Eq + Hash> Proofs<K> {
         }
     }
 
-    /// The proof of this token, if there is one that is not older than `max_age` and still holds. One that is dead is
-    /// dropped; one that is only too old for this caller stays for others.
+    /// The proof of this token, if there is one that is not older than `max_age` and still holds: `keys` says with which
+    /// store, `None` if it was proved for an issuer that is no more. One that is dead is dropped; one that is only too old for this caller stays for others.
     pub(super) fn get<'k>(
         &self,
         known_by: &K,
         max_age: Duration,
         now: Now,
-        keys: impl FnOnce(&Proved) -> &'k KeyStore,
+        keys: impl FnOnce(&Proved) -> Option<&'k KeyStore>,
     ) -> Option<Arc<Proved>> {
         let proved = self.cache.get(known_by)?;
         let store = keys(&proved);
-        if proved.holds(store, max_age, now) {
+        let holds = |max_age| store.is_some_and(|store| proved.holds(store, max_age, now));
+        if holds(max_age) {
             return Some(proved);
         }
-        if !proved.holds(store, self.max_age.max(max_age), now) {
+        if !holds(self.max_age.max(max_age)) {
             self.cache
                 .remove_if(known_by, |kept| Arc::ptr_eq(kept, &proved));
         }

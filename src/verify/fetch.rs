@@ -22,8 +22,10 @@ const MAX_BYTES: usize = 256 * 1024;
 /// Why no document came. The text is for the log and for `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FetchFault {
-    /// Nothing usable came: connection, status, size, time.
+    /// Nothing usable came: connection, size, time.
     Failed(String),
+    /// An answer came, with another status than 200.
+    Status(u16, String),
     /// Something came that is not what it should be.
     Invalid(String),
 }
@@ -31,7 +33,9 @@ pub(super) enum FetchFault {
 impl FetchFault {
     pub(super) fn text(&self) -> &str {
         match self {
-            FetchFault::Failed(text) | FetchFault::Invalid(text) => text,
+            FetchFault::Failed(text) | FetchFault::Status(_, text) | FetchFault::Invalid(text) => {
+                text
+            }
         }
     }
 }
@@ -252,7 +256,10 @@ impl Web {
             )));
         }
         if status != 200 {
-            return Err(failed(format!("status {status}")));
+            return Err(FetchFault::Status(
+                status.as_u16(),
+                format!("{url}: status {status}"),
+            ));
         }
         if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
             && encoding != "identity"

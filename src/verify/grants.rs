@@ -74,7 +74,7 @@ impl Granted {
 }
 
 /// The claims that some route forwards, by name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Forwarded(Arc<[String]>);
 
 impl Forwarded {

@@ -12,15 +12,16 @@ use std::sync::Arc;
 
 use self::logout::Logout;
 use self::push::Push;
-use self::replays::{Replayed, Replays};
+use self::replays::Replayed;
+pub(super) use self::replays::Replays;
 use super::fault::{Fault, Refusal, Unjudged};
 use super::json::{self, Object};
 use super::jws::Compact;
 use super::keys::KeyStore;
 use super::revoked::{Entry, Kind, Origin, Revocations, Unkept};
 use crate::clock::Clock;
-use crate::config::plan::{IssuerId, IssuerPlan};
-use crate::observe::metrics::{Heard, Metrics};
+use crate::config::plan::IssuerPlan;
+use crate::observe::metrics::{Heard, IssuerMetrics};
 
 /// How long the end of a session is remembered. Nothing says how long its access tokens live: they are to be shorter.
 const SESSION_ENDED: u64 = 24 * 3600;
@@ -62,33 +63,36 @@ pub enum Flaw {
 
 /// One issuer's.
 pub(super) struct Inbox {
-    id: IssuerId,
     issuer: IssuerPlan,
     keys: Arc<KeyStore>,
     revocations: Arc<Revocations>,
-    replays: Replays,
+    replays: Arc<Replays>,
     clock: Clock,
-    metrics: Arc<Metrics>,
+    metrics: Arc<IssuerMetrics>,
 }
 
 impl Inbox {
     pub(super) fn new(
-        id: IssuerId,
         issuer: &IssuerPlan,
         keys: Arc<KeyStore>,
         revocations: Arc<Revocations>,
+        replays: Arc<Replays>,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        metrics: Arc<IssuerMetrics>,
     ) -> Self {
         Inbox {
-            id,
             issuer: issuer.clone(),
             keys,
             revocations,
-            replays: Replays::default(),
+            replays,
             clock,
             metrics,
         }
+    }
+
+    /// What had its effect before; for the next plan's.
+    pub(super) fn replays(&self) -> Arc<Replays> {
+        self.replays.clone()
     }
 
     /// Keycloak's `k_push_not_before`: a bare JWS.
@@ -100,7 +104,7 @@ impl Inbox {
         };
         let outcome = self.pushed(message, &asker.client_id).await;
         self.metrics
-            .not_before_pushed(self.id, self.told("a push of its not-before", &outcome));
+            .not_before_pushed(self.told("a push of its not-before", &outcome));
         outcome
     }
 
@@ -112,8 +116,7 @@ impl Inbox {
             ));
         }
         let outcome = self.logged_out(token).await;
-        self.metrics
-            .logged_out(self.id, self.told("a logout", &outcome));
+        self.metrics.logged_out(self.told("a logout", &outcome));
         outcome
     }
 

@@ -26,21 +26,20 @@ use super::fault::{Fault, Refusal, Unjudged};
 use super::grants::Granted;
 use super::keys::KeyStore;
 use crate::clock::Clock;
-use crate::config::plan::{AskWhen, IntrospectionPlan, IssuerId, IssuerPlan};
-use crate::observe::metrics::{Asked, Metrics};
+use crate::config::plan::{AskWhen, IntrospectionPlan, IssuerPlan};
+use crate::observe::metrics::{Asked, IssuerMetrics};
 
 /// Tokens that are remembered as refused: about a megabyte.
 pub(super) const REFUSED: usize = 10_000;
 
 /// One issuer that can be asked.
 pub(super) struct Introspector {
-    id: IssuerId,
     issuer: IssuerPlan,
     granted: Arc<Granted>,
     plan: IntrospectionPlan,
     client: Client,
     clock: Clock,
-    metrics: Arc<Metrics>,
+    metrics: Arc<IssuerMetrics>,
     /// Yes, apart from no: garbage cannot push good tokens out.
     proofs: Proofs<TokenHash>,
     refused: Cache<TokenHash, (Refusal, Duration)>,
@@ -78,17 +77,15 @@ impl Question {
 impl Introspector {
     /// `None` when the issuer is never asked. Fails on what no waiting can cure.
     pub(super) fn new(
-        id: IssuerId,
         issuer: &IssuerPlan,
         granted: Arc<Granted>,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        metrics: Arc<IssuerMetrics>,
     ) -> Result<Option<Arc<Self>>, String> {
         let Some(plan) = issuer.introspection.clone() else {
             return Ok(None);
         };
         Ok(Some(Arc::new(Introspector {
-            id,
             granted,
             client: Client::new(issuer, &plan, clock.clone())?,
             proofs: Proofs::new(plan.max_bytes, plan.ttl, None),
@@ -119,7 +116,7 @@ impl Introspector {
         keys: &KeyStore,
     ) -> Option<Arc<Proved>> {
         self.proofs
-            .get(hash, max_age, Now::of(&self.clock), |_| keys)
+            .get(hash, max_age, Now::of(&self.clock), |_| Some(keys))
     }
 
     /// Asks, or joins who is asking, or finds an answer that is at most `max_age` old; whether it was found.
@@ -145,7 +142,7 @@ impl Introspector {
             Entry::Known(proved) => return (true, Ok(proved)),
             Entry::Refused(unjudged) => return (false, Err(unjudged.into())),
             Entry::Join(landed) => {
-                self.metrics.introspection_shared(self.id);
+                self.metrics.introspection_shared();
                 landed
             }
             Entry::Fly(landing, landed) => {
@@ -179,10 +176,12 @@ impl Introspector {
             Ok(body) => body,
             Err(fault) => {
                 if fault.sent {
-                    self.metrics.introspected(self.id, Asked::Failed, took);
+                    self.metrics.introspected(Asked::Failed, took);
                 }
                 let now = self.clock.monotonic();
-                self.flights.failed(&self.issuer.name, fault.text, now);
+                let counts = !fault.for_this_token;
+                self.flights
+                    .failed(&self.issuer.name, fault.text, counts, now);
                 return Err(Unjudged::IntrospectionFailed.into());
             }
         };
@@ -191,19 +190,19 @@ impl Introspector {
             .is_some_and(|body| question.is_mistaken(body))
         {
             // Something on the way mixes answers up: whoever it names must not be let in for this caller.
-            self.metrics.introspected(self.id, Asked::Failed, took);
+            self.metrics.introspected(Asked::Failed, took);
             let fault = "it answered about another token: `jti` differs".to_owned();
             let now = self.clock.monotonic();
-            self.flights.failed(&self.issuer.name, fault, now);
+            self.flights.failed(&self.issuer.name, fault, true, now);
             return Err(Unjudged::IntrospectionFailed.into());
         }
         self.flights.answered(&self.issuer.name);
         let Some(body) = body else {
-            self.metrics.introspected(self.id, Asked::Inactive, took);
+            self.metrics.introspected(Asked::Inactive, took);
             self.hint(question.signed_by.is_some());
             return self.refuse(question.hash, Refusal::Inactive);
         };
-        self.metrics.introspected(self.id, Asked::Active, took);
+        self.metrics.introspected(Asked::Active, took);
         self.hinted.store(false, Ordering::Relaxed);
         let now = self.clock.unix();
         let checked = Claims::read(&body).and_then(|claims| {
@@ -278,6 +277,6 @@ impl Introspector {
     }
 
     pub(super) fn publish(&self) {
-        self.metrics.introspection_breaker(self.id, self.is_open());
+        self.metrics.introspection_breaker(self.is_open());
     }
 }

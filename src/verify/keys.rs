@@ -26,8 +26,8 @@ use super::fault::{Fault, Refusal, Unjudged};
 use super::fetch::{FetchFault, KeySource};
 use super::jwk::{Found, Keys, Skip};
 use crate::clock::Clock;
-use crate::config::plan::{Algorithm, IssuerId, IssuerPlan, KeysPlan};
-use crate::observe::metrics::{Metrics, Refresh};
+use crate::config::plan::{Algorithm, IssuerPlan, KeysPlan};
+use crate::observe::metrics::{IssuerMetrics, Refresh};
 
 /// How long a request waits for a fetch.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -54,14 +54,13 @@ impl KeySet {
 }
 
 pub(super) struct KeyStore {
-    issuer: IssuerId,
     name: Arc<str>,
     algorithms: Vec<Algorithm>,
     plan: KeysPlan,
     source: Box<dyn KeySource>,
     snapshot: Option<Snapshot>,
     clock: Clock,
-    metrics: Arc<Metrics>,
+    metrics: Arc<IssuerMetrics>,
     current: ArcSwapOption<KeySet>,
     /// Of the last set.
     number: AtomicU64,
@@ -87,26 +86,26 @@ enum Demand {
 }
 
 impl KeyStore {
+    /// With the keys of `old`, which must have had the same source.
     pub(super) fn new(
-        issuer: IssuerId,
         plan: &IssuerPlan,
         source: Box<dyn KeySource>,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        metrics: Arc<IssuerMetrics>,
+        old: Option<&KeyStore>,
     ) -> Arc<Self> {
         let snapshot = plan.keys.snapshot.clone();
         Arc::new(KeyStore {
-            issuer,
             name: plan.name.clone(),
             algorithms: plan.algorithms.clone(),
             plan: plan.keys.clone(),
             source,
             snapshot: snapshot
-                .map(|path| Snapshot::new(path, issuer, plan, clock.clone(), metrics.clone())),
+                .map(|path| Snapshot::new(path, plan, clock.clone(), metrics.clone())),
             clock,
             metrics,
-            current: ArcSwapOption::empty(),
-            number: AtomicU64::new(0),
+            current: ArcSwapOption::new(old.and_then(|old| old.current.load_full())),
+            number: AtomicU64::new(old.map_or(0, |old| old.number.load(Ordering::Relaxed))),
             floor: Floor::default(),
             state: Mutex::default(),
         })
@@ -301,7 +300,7 @@ impl KeyStore {
         };
         match fetched {
             Ok(document) => {
-                self.metrics.keys_refreshed(self.issuer, Refresh::Ok);
+                self.metrics.keys_refreshed(Refresh::Ok);
                 landing.ended(Ok(()));
                 // Nobody waits for the disk.
                 if let Some(snapshot) = &self.snapshot {
@@ -310,10 +309,10 @@ impl KeyStore {
             }
             Err(fault) => {
                 let outcome = match &fault {
-                    FetchFault::Failed(_) => Refresh::Failed,
+                    FetchFault::Failed(_) | FetchFault::Status(..) => Refresh::Failed,
                     FetchFault::Invalid(_) => Refresh::Invalid,
                 };
-                self.metrics.keys_refreshed(self.issuer, outcome);
+                self.metrics.keys_refreshed(outcome);
                 landing.ended(Err(fault.text().to_owned()));
             }
         }
@@ -354,7 +353,7 @@ impl KeyStore {
         let (keys, skipped) = Keys::parse(document, &self.algorithms)
             .ok_or_else(|| FetchFault::Invalid("what came is no JWK Set".to_owned()))?;
         for skip in &skipped {
-            self.metrics.key_skipped(self.issuer, skip.label());
+            self.metrics.key_skipped(skip.label());
         }
         // A set that verifies nothing is a mistake at the other end; the last good one is better.
         if keys.len() == 0 {
@@ -371,11 +370,12 @@ impl KeyStore {
         Ok((keys, skipped))
     }
 
-    /// Fetches at once and then for ever ahead of time; dropped when the server stops.
+    /// Fetches at once, unless somebody just did, and then for ever ahead of time; dropped when the server stops.
     pub(super) async fn keep_fresh(self: &Arc<Self>) {
         let mut failures = 0;
+        let mut fresh = self.is_fresh();
         loop {
-            failures = if self.refresh().await {
+            failures = if std::mem::take(&mut fresh) || self.refresh().await {
                 0
             } else {
                 failures + 1

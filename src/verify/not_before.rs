@@ -10,18 +10,17 @@ use super::claims;
 use super::fetch::{FetchFault, Web};
 use super::json;
 use super::revoked::Revocations;
-use crate::config::plan::{IssuerId, IssuerPlan};
-use crate::observe::metrics::{Metrics, Refresh};
+use crate::config::plan::IssuerPlan;
+use crate::observe::metrics::{IssuerMetrics, Refresh};
 
 /// One issuer whose realm document is looked at.
 pub(super) struct Watch {
-    id: IssuerId,
     name: Arc<str>,
     web: Web,
     url: String,
     every: Duration,
     revocations: Arc<Revocations>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<IssuerMetrics>,
     /// Why the last look brought nothing; `None` when it did.
     fault: Mutex<Option<String>>,
 }
@@ -29,16 +28,14 @@ pub(super) struct Watch {
 impl Watch {
     /// `None` when the issuer's is not followed. Fails on what no waiting can cure.
     pub(super) fn new(
-        id: IssuerId,
         issuer: &IssuerPlan,
         revocations: Arc<Revocations>,
-        metrics: Arc<Metrics>,
+        metrics: Arc<IssuerMetrics>,
     ) -> Result<Option<Self>, String> {
         let Some(plan) = &issuer.not_before else {
             return Ok(None);
         };
         Ok(Some(Watch {
-            id,
             name: issuer.name.clone(),
             web: Web::new(issuer, &plan.url, issuer.keys.timeout)?,
             url: plan.url.clone(),
@@ -68,13 +65,13 @@ impl Watch {
             }
             Err(fault) => {
                 let outcome = match &fault {
-                    FetchFault::Failed(_) => Refresh::Failed,
+                    FetchFault::Failed(_) | FetchFault::Status(..) => Refresh::Failed,
                     FetchFault::Invalid(_) => Refresh::Invalid,
                 };
                 (outcome, Some(fault.text().to_owned()))
             }
         };
-        self.metrics.not_before_polled(self.id, outcome);
+        self.metrics.not_before_polled(outcome);
         let mut known = self.known();
         // Once per change: an issuer that is down for an hour is one line.
         if fault != *known {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::inbox::Unheard;
 use super::revoked::{NotBefore, Revocations};
-use super::{HeldKey, KeysState, Trusted, Verifier};
+use super::trusted::{Tended, Trusted};
+use super::{HeldKey, KeysState, Verifier};
 use crate::config::plan::IssuerId;
 
 /// An issuer's not-before as it stands.
@@ -46,7 +47,7 @@ impl Verifier {
                 asker.publish();
             }
             let not_before = self.revocations.not_before(&issuer.plan.name);
-            self.metrics.not_before(issuer.id, not_before.in_force());
+            issuer.metrics.not_before(not_before.in_force());
         }
         for (kind, count) in self.revocations.held() {
             self.metrics.revocations_held(kind.name(), count);
@@ -58,15 +59,21 @@ impl Verifier {
     /// Keeps one issuer's keys fresh, and follows its not-before, until dropped; run by a background service for each
     /// issuer.
     pub async fn keep_fresh(&self, issuer: IssuerId) {
-        let Trusted { keys, watch, .. } = &self.issuers[issuer.0];
-        let Some(watch) = watch else {
-            keys.restore();
-            return keys.keep_fresh().await;
-        };
-        // Before the keys: until they are there no token is judged.
-        watch.look().await;
-        keys.restore();
-        tokio::join!(keys.keep_fresh(), watch.keep_looking());
+        self.issuers[issuer.0].tended().keep_fresh().await;
+    }
+
+    /// What has to be looked after, an issuer each.
+    pub fn tended(&self) -> impl Iterator<Item = Tended> {
+        self.issuers.iter().map(|issuer| issuer.tended())
+    }
+
+    /// The issuers whose tokens cannot be proved yet, and that this verifier does not share with an older one.
+    pub fn unready_since(&self, old: &Verifier) -> usize {
+        let shared = |keys| old.issuers.iter().any(|old| Arc::ptr_eq(&old.keys, keys));
+        let unready = self.issuers.iter().filter(|issuer| {
+            !shared(&issuer.keys) && issuer.keys.state_of_keys().problem.is_some()
+        });
+        unready.count()
     }
 
     /// Fetches one issuer's keys now, past any cool-down; whether usable ones came.
@@ -80,11 +87,11 @@ impl Verifier {
     }
 
     pub fn not_before(&self, issuer: IssuerId) -> HeldNotBefore {
-        let Trusted { plan, watch, .. } = &self.issuers[issuer.0];
+        let Trusted { plan, watch, .. } = &*self.issuers[issuer.0];
         HeldNotBefore {
             not_before: self.revocations.not_before(&plan.name),
             followed: watch.is_some(),
-            fault: watch.as_ref().and_then(super::Watch::fault),
+            fault: watch.as_ref().and_then(|watch| watch.fault()),
         }
     }
 

@@ -6,16 +6,18 @@
 //! before they are answered; they hold in memory from before that (`docs/decisions/0033`).
 
 mod entry;
+mod home;
 mod journal;
 mod sets;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use entry::{Entry, Id, Kind, MAX_TEXT, Origin, Written};
 pub use sets::NotBefore;
 
+use self::home::Home;
 use self::journal::{Journal, Record};
 use self::sets::Sets;
 use crate::clock::Clock;
@@ -52,10 +54,9 @@ pub struct Revocations {
     epoch: AtomicU64,
     /// Held for a few look-ups or assignments.
     sets: RwLock<Sets>,
-    /// Held over a write to the disk, and by whoever changes the sets, so that both have the same order. `None`
-    /// without a file.
-    journal: Mutex<Option<Journal>>,
-    max: usize,
+    /// Held over a write to the disk, and by whoever changes the sets, so that both have the same order.
+    home: Mutex<Home>,
+    max: AtomicUsize,
     clock: Clock,
 }
 
@@ -78,7 +79,7 @@ impl Revocations {
         polled: impl Fn(&str) -> bool,
     ) -> Result<Arc<Self>, String> {
         let mut sets = Sets::default();
-        let mut journal = None;
+        let mut home = Home::Memory;
         if let Some(path) = file {
             let unwritten = Journal::open(path, |record| apply(&mut sets, record))?;
             let now = clock.unix();
@@ -97,14 +98,14 @@ impl Revocations {
                     sets.set_not_before(&issuer, not_before);
                 }
             }
-            journal = Some(unwritten.write(&records(&sets))?);
+            home = Home::File(unwritten.write(&records(&sets))?);
         }
         Ok(Arc::new(Revocations {
             // Not 0, which a proof that was never looked up has.
             epoch: AtomicU64::new(1),
             sets: RwLock::new(sets),
-            journal: Mutex::new(journal),
-            max,
+            home: Mutex::new(home),
+            max: AtomicUsize::new(max),
             clock,
         }))
     }
@@ -121,7 +122,7 @@ impl Revocations {
     /// Revokes; what holds now, and whether it is new. An entry for the same tokens is never shortened: who wants that
     /// takes it out first. Waits for the disk.
     pub fn revoke(&self, entry: Entry) -> Result<(Arc<Entry>, bool), Unkept> {
-        let mut journal = self.journal();
+        let mut home = self.home();
         let (entry, new) = {
             let mut sets = self.write();
             sets.purge(self.clock.unix(), PURGE);
@@ -129,22 +130,22 @@ impl Revocations {
                 Some(old) => old.extended(entry),
                 None => entry,
             });
-            let new = sets.put(entry.clone(), self.max);
+            let new = sets.put(entry.clone(), self.max());
             (entry, new.map_err(|sets::Full| Unkept::Full)?)
         };
         self.moved();
-        self.note(&mut journal, || Record::Revoked(entry.written()))?;
+        self.note(&mut home, || Record::Revoked(entry.written()))?;
         Ok((entry, new))
     }
 
     /// Takes a revocation out; false if there is none of that name. Waits for the disk; what cannot be written stays
     /// in force.
     pub fn restore(&self, id: &Id) -> Result<bool, Unkept> {
-        let mut journal = self.journal();
+        let mut home = self.home();
         let Some(entry) = self.write().remove(id) else {
             return Ok(false);
         };
-        let noted = self.note(&mut journal, || Record::Restored(id.to_string()));
+        let noted = self.note(&mut home, || Record::Restored(id.to_string()));
         if noted.is_err() {
             // It has just had its place.
             let _ = self.write().put(entry, usize::MAX);
@@ -186,7 +187,7 @@ impl Revocations {
         issuer: &Arc<str>,
         change: impl FnOnce(&mut NotBefore),
     ) -> (NotBefore, NotBefore, Result<(), Unkept>) {
-        let mut journal = self.journal();
+        let mut home = self.home();
         let (old, new) = {
             let mut sets = self.write();
             let old = sets.not_before(issuer);
@@ -202,7 +203,7 @@ impl Revocations {
         if new.in_force() > old.in_force() {
             self.moved();
         }
-        let noted = self.note(&mut journal, || Record::NotBefore {
+        let noted = self.note(&mut home, || Record::NotBefore {
             issuer: issuer.to_string(),
             polled: new.polled,
             pushed: new.pushed,
@@ -238,20 +239,17 @@ impl Revocations {
     }
 
     pub fn max(&self) -> usize {
-        self.max
+        self.max.load(Ordering::Relaxed)
     }
 
     fn moved(&self) {
         self.epoch.fetch_add(1, Ordering::Release);
     }
 
-    fn note(
-        &self,
-        journal: &mut Option<Journal>,
-        record: impl FnOnce() -> Record,
-    ) -> Result<(), Unkept> {
-        let Some(journal) = journal else {
-            return Ok(());
+    fn note(&self, home: &mut Home, record: impl FnOnce() -> Record) -> Result<(), Unkept> {
+        let journal = match home {
+            Home::File(journal) => journal,
+            Home::Memory => return Ok(()),
         };
         let written = journal.append(&record(), || records(&self.read()));
         written.map_err(|error| {
@@ -260,9 +258,9 @@ impl Revocations {
         })
     }
 
-    fn journal(&self) -> MutexGuard<'_, Option<Journal>> {
+    fn home(&self) -> MutexGuard<'_, Home> {
         // A panic in a write leaves the journal torn, and then the next one writes the whole.
-        self.journal.lock().unwrap_or_else(|e| e.into_inner())
+        self.home.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Sets> {

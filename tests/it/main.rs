@@ -23,6 +23,7 @@ mod hostile;
 mod layout;
 mod opening;
 mod process;
+mod reload;
 mod health;
 mod introspection;
 mod retries;

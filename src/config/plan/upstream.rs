@@ -10,7 +10,7 @@ use http::HeaderName;
 
 use super::UpstreamId;
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamPlan {
     pub name: Arc<str>,
     /// Empty where `dns` is.
@@ -58,7 +58,7 @@ impl std::fmt::Display for DnsPlan {
 }
 
 /// How peers are asked whether they are well.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthPlan {
     pub check: CheckPlan,
     /// At the peer's address; `None`: the peer's own.
@@ -91,7 +91,7 @@ pub enum CheckPlan {
 }
 
 /// When a peer is left out because requests to it fail.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutlierPlan {
     /// In a row, at least 1.
     pub failures: u32,
@@ -100,7 +100,7 @@ pub struct OutlierPlan {
 }
 
 /// What is tried again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPlan {
     /// The first included: 1 to 5.
     pub attempts: usize,
@@ -124,7 +124,7 @@ pub struct RetryOn {
 }
 
 /// When the breaker opens, and how it closes again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RatePlan {
     /// Results that are looked back on.
     pub window: usize,
@@ -135,7 +135,7 @@ pub struct RatePlan {
     pub half_open: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FallbackPlan {
     pub status: u16,
     pub body: Bytes,
@@ -161,14 +161,14 @@ pub enum HashOn {
     Header(HeaderName),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerPlan {
     /// `host:port` as written.
     pub address: String,
     pub weight: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
     pub connect: Duration,
     pub read: Duration,
@@ -176,7 +176,7 @@ pub struct UpstreamTimeouts {
     pub idle: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// Never empty: an empty name would switch Pingora's check off.
     pub server_name: String,

@@ -24,6 +24,8 @@ struct Known<T> {
     /// When and how large the file was when it was read.
     seen: Option<Seen>,
     looked: Option<Duration>,
+    /// Why the file could not be used when it was last looked at.
+    fault: Option<String>,
 }
 
 type Seen = (SystemTime, u64);
@@ -34,6 +36,7 @@ impl<T> Known<T> {
             value,
             seen: None,
             looked: None,
+            fault: None,
         }
     }
 }
@@ -43,7 +46,7 @@ impl Reread<Arc<str>> {
     pub fn text(secret: &Secret, clock: Clock) -> Self {
         Reread {
             clock,
-            name: String::new(),
+            name: "the secret in ".to_owned(),
             read: |text| Ok(text.into()),
             file: secret.file().cloned(),
             state: Mutex::new(Known::new(secret.expose().into())),
@@ -52,7 +55,7 @@ impl Reread<Arc<str>> {
 }
 
 impl<T: Clone> Reread<T> {
-    /// Fails if the text is good for nothing. `name` is what the log calls it.
+    /// Fails if the text is good for nothing. `name` is what its faults begin with.
     pub fn new(
         secret: &Secret,
         name: String,
@@ -62,7 +65,7 @@ impl<T: Clone> Reread<T> {
         let value = read(secret.expose()).map_err(|fault| format!("{name}: {fault}"))?;
         Ok(Reread {
             clock,
-            name,
+            name: format!("{name}, "),
             read,
             file: secret.file().cloned(),
             state: Mutex::new(Known::new(value)),
@@ -86,20 +89,32 @@ impl<T: Clone> Reread<T> {
             known.looked = Some(now);
             known.seen
         };
-        let path = path.clone();
-        let changed = tokio::task::spawn_blocking(move || changed(&path, seen)).await;
-        let read = match changed {
-            Ok(Some((text, seen))) => Some(((self.read)(&text), seen)),
-            _ => None,
-        };
+        let file = path.clone();
+        let changed = tokio::task::spawn_blocking(move || changed(&file, seen)).await;
+        let changed = changed.unwrap_or_else(|fault| Err(fault.to_string()));
+        let read = changed.map(|new| new.map(|(text, seen)| ((self.read)(&text), seen)));
         let mut known = self.known();
-        if let Some((read, seen)) = read {
-            known.seen = Some(seen);
-            match read {
-                Ok(value) => known.value = value,
-                Err(fault) => log::warn!("{}: {fault}; the last good one stays", self.name),
+        let fault = match read {
+            // The same file as before, and so the same fault.
+            Ok(None) => return known.value.clone(),
+            Ok(Some((read, seen))) => {
+                known.seen = Some(seen);
+                read.map(|value| known.value = value).err()
             }
+            Err(fault) => Some(fault),
+        };
+        // Once per change: it is looked at every second.
+        if let Some(fault) = fault
+            .as_ref()
+            .filter(|fault| known.fault.as_ref() != Some(fault))
+        {
+            log::warn!(
+                "{}{}: {fault}; the last good one stays",
+                self.name,
+                path.display()
+            );
         }
+        known.fault = fault;
         known.value.clone()
     }
 
@@ -110,16 +125,20 @@ impl<T: Clone> Reread<T> {
 }
 
 /// The file's text without its line end, if it is another file than the one that was seen.
-fn changed(path: &Path, seen: Option<Seen>) -> Option<(String, Seen)> {
-    let meta = std::fs::metadata(path).ok()?;
-    let now = (meta.modified().ok()?, meta.len());
+fn changed(path: &Path, seen: Option<Seen>) -> Result<Option<(String, Seen)>, String> {
+    let text = |fault: std::io::Error| fault.to_string();
+    let meta = std::fs::metadata(path).map_err(text)?;
+    let now = (meta.modified().map_err(text)?, meta.len());
     if seen == Some(now) {
-        return None;
+        return Ok(None);
     }
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = std::fs::read_to_string(path).map_err(text)?;
     let value = text.strip_suffix('\n').unwrap_or(&text);
     let value = value.strip_suffix('\r').unwrap_or(value);
-    (!value.is_empty()).then(|| (value.to_owned(), now))
+    if value.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    Ok(Some((value.to_owned(), now)))
 }
 
 #[cfg(test)]
@@ -153,9 +172,14 @@ mod tests {
         std::fs::write(&file, "worse!\n").expect("written");
         clock.advance(LOOK_AGAIN);
         assert_eq!(secret.current().await, "second");
+        std::fs::write(&file, "").expect("written");
+        clock.advance(LOOK_AGAIN);
+        assert_eq!(secret.current().await, "second");
+        assert_eq!(secret.known().fault.as_deref(), Some("it is empty"));
         std::fs::write(&file, "better\n").expect("written");
         clock.advance(LOOK_AGAIN);
         assert_eq!(secret.current().await, "better");
+        assert_eq!(secret.known().fault, None);
         std::fs::remove_dir_all(&directory).expect("removed");
         clock.advance(LOOK_AGAIN);
         assert_eq!(secret.current().await, "better");

@@ -145,8 +145,21 @@ fn a_token_in_the_path_and_a_long_path_are_cut() {
 fn off_makes_no_record_and_no_thread() {
     let log = AccessLog::new(false, Box::new(Page::default()));
     log.write(|| panic!("not wanted"));
-    assert!(log.0.is_none());
+    assert!(log.queue.get().is_none());
     log.close();
+}
+
+#[test]
+fn it_can_be_switched_while_it_lives() {
+    let page = Page::default();
+    let log = AccessLog::new(false, Box::new(page.clone()));
+    log.write(|| panic!("not wanted"));
+    log.switch(true);
+    log.write(|| RECORD);
+    log.switch(false);
+    log.write(|| panic!("not wanted"));
+    log.close();
+    assert_eq!(page.lines().len(), 1);
 }
 
 /// Does not write before it is told to.

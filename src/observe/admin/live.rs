@@ -90,7 +90,7 @@ impl AdminState for Gateway {
         pools
             .map(|(pool, plan)| UpstreamState {
                 name: pool.name.to_string(),
-                in_flight: self.metrics.upstream_in_flight(pool.id).get(),
+                in_flight: pool.in_flight(),
                 max_in_flight: plan.max_in_flight,
                 max_in_flight_per_peer: plan.max_in_flight_per_peer,
                 dns: plan.dns.as_ref().map(ToString::to_string),

@@ -77,7 +77,7 @@ pub struct KeyState {
 #[derive(Debug, Clone, Serialize)]
 pub struct UpstreamState {
     pub name: String,
-    pub in_flight: i64,
+    pub in_flight: usize,
     pub max_in_flight: Option<usize>,
     pub max_in_flight_per_peer: Option<u32>,
     /// The name that says who the peers are.

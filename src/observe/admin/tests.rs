@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
 use super::*;
-use crate::edge::GuardApp;
+use crate::edge::{Bounds, GuardApp};
 use crate::observe::metrics::Metrics;
 use crate::verify::{Flaw, Unjudged};
 
@@ -154,8 +154,8 @@ impl Client {
         let (shutdown, watch) = watch::channel(false);
         let plan = crate::testkit::plan(Vec::new());
         let metrics = Metrics::new(&plan).unwrap();
-        let app = Arc::new(AdminApp::new(state, token));
-        let app = Arc::new(GuardApp::for_admin(app, &plan.limits, metrics));
+        let app = Arc::new(AdminApp::new(move || state.clone(), token));
+        let app = Arc::new(GuardApp::for_admin(app, Bounds::new(&plan.limits, metrics)));
         tokio::spawn(async move { app.process_new(Box::new(server), &watch).await });
         Client {
             stream: client,

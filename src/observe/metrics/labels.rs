@@ -78,3 +78,23 @@ pub enum Unopened {
     /// The caller left by itself.
     Gone,
 }
+
+/// Outcome of one attempt to put a new configuration in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    Ok,
+    /// It is good, and what it needs cannot be had.
+    Failed,
+    /// There is a problem in it.
+    Invalid,
+}
+
+impl Reload {
+    pub fn label(self) -> &'static str {
+        match self {
+            Reload::Ok => "ok",
+            Reload::Failed => "failed",
+            Reload::Invalid => "invalid",
+        }
+    }
+}

@@ -6,7 +6,7 @@ use crate::config::plan::HashOn;
 use crate::testkit::upstream;
 
 fn peers(weights: &[u32]) -> Vec<Arc<Peer>> {
-    let template = Template::new(&upstream("a", &[]), weights.len()).expect("no files");
+    let template = Template::new(&upstream("a", &[])).expect("no files");
     let peer = |(index, weight): (usize, &u32)| {
         let address = format!("10.0.{}.{}:80", index / 250, index % 250);
         let warmth = Warmth::of_founder();
@@ -289,9 +289,12 @@ fn the_next_tier_is_for_when_nobody_of_the_first_will_do() {
 fn capped(count: usize) -> Vec<Arc<Peer>> {
     let plan = crate::config::plan::UpstreamPlan {
         max_in_flight_per_peer: Some(1),
+        dns: Some(crate::config::plan::DnsPlan::Services(
+            "_a._tcp.a".to_owned(),
+        )),
         ..upstream("a", &[])
     };
-    let template = Template::new(&plan, count).expect("no files");
+    let template = Template::new(&plan).expect("no files");
     let peer = |slot: usize| {
         let address = format!("10.0.{}.{}:80", slot / 250, slot % 250);
         let warmth = Warmth::of_founder();

@@ -67,7 +67,7 @@ impl Pool {
             Err(Unknown::Empty) => Looked::Empty,
             Err(Unknown::Failed(_)) => Looked::Failed,
         };
-        self.metrics.upstream_looked_up(self.id, outcome);
+        self.metrics.looked_up(outcome);
         let (pool, name) = (&self.name, &sought.name);
         match answer {
             Ok(answer) => {

@@ -94,7 +94,7 @@ impl Pool {
                 due = due.min(until);
             }
         }
-        self.metrics.upstream_peers(self.id, counts);
+        self.metrics.peers(counts);
         let layout = Layout::new(usable, self.balance(), |peer| cold_until(peer).is_some());
         self.layout.store(Arc::new(layout));
         self.due.store(due, Ordering::Release);

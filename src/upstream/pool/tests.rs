@@ -330,3 +330,48 @@ fn peers_that_come_and_go_keep_apart() {
     let both = [choose().expect("room").0, choose().expect("room").0];
     assert_ne!(both[0].peer().address(), both[1].peer().address());
 }
+
+/// What a name server said, what peers have to do, and who is new, all outlive a plan.
+#[test]
+fn a_pool_in_another_plan_knows_its_peers() {
+    let mut plan = plan(Vec::new());
+    plan.upstreams = vec![UpstreamPlan {
+        dns: Some(DnsPlan::Services("_http._tcp.a".to_owned())),
+        max_in_flight_per_peer: Some(1),
+        ..upstream("a", &[])
+    }];
+    let metrics = Metrics::new(&plan).expect("no name twice");
+    let clock = Clock::manual(1_000_000);
+    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    let member = |address: &str, weight, priority| Member {
+        address: address.parse().expect("an address"),
+        weight,
+        priority,
+    };
+    pool.found(&Answer {
+        members: vec![member("10.0.0.1:80", 3, 10), member("10.0.0.2:80", 1, 20)],
+        ..answer([])
+    });
+    let choose = |pool: &Pool| pool.choose(&mut Tried::default(), 0, clock.monotonic());
+    let (at, _) = choose(&pool).expect("room");
+    assert_eq!(at.peer().address(), "10.0.0.1:80");
+
+    plan.upstreams[0].timeouts.read = Duration::from_secs(7);
+    let pool = Arc::new(pool);
+    let next = Pool::renewed(UpstreamId(0), &plan.upstreams[0], &metrics, &clock, &pool);
+    let next = next.expect("no files");
+    let ranks: Vec<(u32, u16)> = next
+        .peers()
+        .iter()
+        .map(|p| (p.weight(), p.priority()))
+        .collect();
+    assert_eq!(ranks, [(3, 10), (1, 20)]);
+    let (second, _) = choose(&next).expect("room");
+    assert_eq!(second.peer().address(), "10.0.0.2:80", "the first is full");
+    assert_eq!(choose(&next).err(), Some(NoPeer::Busy));
+    drop(at);
+    assert_eq!(
+        choose(&next).expect("room").0.peer().address(),
+        "10.0.0.1:80"
+    );
+}

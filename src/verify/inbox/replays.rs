@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 const MOST: usize = 10_000;
 
 #[derive(Default)]
-pub(super) struct Replays {
+pub(in crate::verify) struct Replays {
     /// When each is void.
     seen: Mutex<HashMap<String, u64>>,
 }

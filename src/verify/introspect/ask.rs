@@ -48,6 +48,8 @@ pub(super) struct Silence {
     pub(super) text: String,
     /// The question itself was sent.
     pub(super) sent: bool,
+    /// Another question may fare better.
+    pub(super) for_this_token: bool,
 }
 
 impl Client {
@@ -74,14 +76,24 @@ impl Client {
     pub(super) async fn ask(&self, token: &str) -> Result<Option<Vec<u8>>, Silence> {
         let mut sent = false;
         let asked = tokio::time::timeout(self.timeout, self.post(token, &mut sent)).await;
+        let mut status = None;
         let asked = match asked {
             Ok(Ok(body)) => is_active(&body).map(|active| active.then_some(body)),
-            Ok(Err(fault)) => Err(self.explained(fault.text())),
+            Ok(Err(fault)) => {
+                if let (true, FetchFault::Status(code, _)) = (sent, &fault) {
+                    status = Some(*code);
+                }
+                Err(self.explained(status, fault.text()))
+            }
             Err(_) => Err(format!("no answer within {:?}", self.timeout)),
         };
         asked.map_err(|text| {
             *self.discovered() = None;
-            Silence { text, sent }
+            Silence {
+                text,
+                sent,
+                for_this_token: status.is_some_and(is_for_this_token),
+            }
         })
     }
 
@@ -132,18 +144,23 @@ impl Client {
         })
     }
 
-    fn explained(&self, fault: &str) -> String {
+    fn explained(&self, status: Option<u16>, fault: &str) -> String {
         let by_key = matches!(self.credentials, Credentials::Key(..));
-        // Keycloak answers 400 to an assertion that it does not accept.
-        let hint = if by_key && (fault.contains("status 400") || fault.contains("status 401")) {
-            "; it does not accept the gateway's assertion: check that introspection.client_id authenticates with \
-             signed JWTs there, that the issuer has the public half of private_key, kid if it is set, and both clocks"
-        } else if fault.contains("status 401") {
-            "; it does not know the gateway: check introspection.client_id, client_secret and auth"
-        } else if fault.contains("status 403") {
-            "; it does not let the gateway ask: its client must be confidential"
-        } else {
-            ""
+        let hint = match status {
+            // Keycloak answers 400 to an assertion that it does not accept.
+            Some(400 | 401) if by_key => {
+                "; it does not accept the gateway's assertion: check that introspection.client_id authenticates with \
+                 signed JWTs there, that the issuer has the public half of private_key, kid if it is set, and both \
+                 clocks"
+            }
+            Some(401) => {
+                "; it does not know the gateway: check introspection.client_id, client_secret and auth"
+            }
+            Some(403) => {
+                "; it does not let the gateway ask: its client must be confidential, and nothing before the issuer \
+                 may stop what a token says"
+            }
+            _ => "",
         };
         format!("{fault}{hint}")
     }
@@ -171,6 +188,12 @@ impl Credentials {
             }
         })
     }
+}
+
+/// A firewall before the issuer may stop what the text of one token looks like; anybody can send that, and so must not
+/// be able to keep us from asking about others. The excepted ones say that we, or now, may not ask at all.
+fn is_for_this_token(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 401 | 408 | 429)
 }
 
 /// The `Authorization` field, if there is one, and the form.

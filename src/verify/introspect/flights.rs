@@ -89,11 +89,14 @@ impl Flights {
         state.opened = None;
     }
 
-    pub(super) fn failed(&self, issuer: &str, fault: String, now: Duration) {
+    /// `counts`: for the breaker.
+    pub(super) fn failed(&self, issuer: &str, fault: String, counts: bool, now: Duration) {
         let mut state = self.state();
-        state.failed = state.failed.saturating_add(1);
-        if state.failed >= self.failures || state.opened.is_some() {
-            state.opened = Some(now.saturating_add(self.open));
+        if counts {
+            state.failed = state.failed.saturating_add(1);
+            if state.failed >= self.failures || state.opened.is_some() {
+                state.opened = Some(now.saturating_add(self.open));
+            }
         }
         // Once per change: an issuer that is down for an hour is one line.
         if state.fault.as_ref() != Some(&fault) {

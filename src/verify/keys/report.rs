@@ -53,6 +53,13 @@ impl KeyStore {
         }
     }
 
+    /// Whether the issuer has given them lately: another job looked after them before this one.
+    pub(super) fn is_fresh(&self) -> bool {
+        let set = self.current.load();
+        let set = set.as_deref().filter(|set| !set.from_snapshot);
+        set.is_some_and(|set| self.age(set) < self.plan.refresh / 2)
+    }
+
     pub(in crate::verify) fn held(&self) -> Vec<HeldKey> {
         let set = self.current.load();
         let held = set.as_deref().map(|set| set.keys.held(self.age(set)));
@@ -65,7 +72,7 @@ impl KeyStore {
         let (keys, age, snapshot) = set.as_deref().map_or((0, Duration::ZERO, false), |set| {
             (set.keys.len(), self.age(set), set.from_snapshot)
         });
-        self.metrics.keys_held(self.issuer, keys, age, snapshot);
+        self.metrics.keys_held(keys, age, snapshot);
     }
 }
 

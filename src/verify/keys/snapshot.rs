@@ -14,8 +14,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::config::plan::{IssuerId, IssuerPlan};
-use crate::observe::metrics::{Kept, Metrics};
+use crate::config::plan::IssuerPlan;
+use crate::observe::metrics::{IssuerMetrics, Kept};
 
 /// Of the file: the largest document, each of whose bytes may need another to be written in JSON, and room.
 const MAX_BYTES: u64 = 1 << 20;
@@ -24,14 +24,13 @@ const PER_LIFE: u32 = 24;
 
 pub(super) struct Snapshot {
     path: PathBuf,
-    id: IssuerId,
     /// The issuer's name here, and what `iss` says.
     name: Arc<str>,
     issuer: String,
     max_stale: Duration,
     leeway: Duration,
     clock: Clock,
-    metrics: Arc<Metrics>,
+    metrics: Arc<IssuerMetrics>,
     /// Held for a few assignments, never across an await.
     state: Mutex<State>,
 }
@@ -64,14 +63,12 @@ pub(super) struct Left {
 impl Snapshot {
     pub(super) fn new(
         path: PathBuf,
-        id: IssuerId,
         issuer: &IssuerPlan,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        metrics: Arc<IssuerMetrics>,
     ) -> Self {
         Snapshot {
             path,
-            id,
             name: issuer.name.clone(),
             issuer: issuer.issuer.clone(),
             max_stale: issuer.keys.max_stale,
@@ -183,7 +180,7 @@ impl Snapshot {
             state.written = None;
         }
         state.fault = fault;
-        self.metrics.keys_kept(self.id, kept);
+        self.metrics.keys_kept(kept);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

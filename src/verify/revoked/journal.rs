@@ -79,6 +79,10 @@ impl Journal {
         })
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// One change, on the disk when this returns. `all` gives everything that holds after it.
     pub(super) fn append(
         &mut self,

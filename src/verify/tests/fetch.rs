@@ -30,7 +30,7 @@ pub(super) async fn get(plan: &IssuerPlan) -> Result<String, FetchFault> {
 /// The text of a failure, which must be of this sort.
 pub(super) async fn failed(plan: &IssuerPlan) -> String {
     match get(plan).await {
-        Err(FetchFault::Failed(text)) => text,
+        Err(FetchFault::Failed(text) | FetchFault::Status(_, text)) => text,
         other => panic!("{other:?}"),
     }
 }

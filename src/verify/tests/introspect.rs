@@ -363,6 +363,32 @@ async fn the_breaker_lets_one_probe_through() {
     assert_eq!(world.prove(&world.issuer.opaque(READER, &[])).await, ASKED);
 }
 
+/// Five tokens that a firewall before the issuer dislikes kept everybody's tokens from being asked about.
+#[tokio::test]
+async fn what_is_said_of_one_token_opens_no_breaker() {
+    let world = World::new(|plan| plan.failures = 2).await;
+    for status in [400, 403, 404, 406, 413, 414, 431] {
+        world.breaks(Broken::Status(status));
+        for _ in 0..3 {
+            assert_eq!(world.prove("/etc/passwd").await, FAILED, "{status}");
+        }
+    }
+    world.issuer.clear_fault(Endpoint::Introspect);
+    assert_eq!(world.prove(&world.issuer.opaque(READER, &[])).await, ASKED);
+    for status in [401, 408, 429, 500, 503] {
+        world.breaks(Broken::Status(status));
+        assert_eq!(world.prove("/etc/passwd").await, FAILED, "{status}");
+        assert_eq!(world.prove("/etc/passwd").await, FAILED, "{status}");
+        assert_eq!(world.prove("/etc/passwd").await, OPEN, "{status}");
+        world.later(5);
+        // A probe that says nothing of the issuer leaves things as they are: the next one asks again.
+        world.breaks(Broken::Status(403));
+        assert_eq!(world.prove("/etc/passwd").await, FAILED, "{status}");
+        world.issuer.clear_fault(Endpoint::Introspect);
+        assert_eq!(world.prove(&world.issuer.opaque(READER, &[])).await, ASKED);
+    }
+}
+
 #[tokio::test]
 async fn without_keys_the_issuer_is_asked_if_the_configuration_says_so() {
     let strict = World::without_keys(|_| {}).await;

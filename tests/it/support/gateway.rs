@@ -158,6 +158,7 @@ impl Gateway {
             clock,
             access_log: Box::new(Shared(log.clone())),
             alone: false,
+            file: None,
         };
         let bound = server::bind(plan, surroundings).unwrap();
         let (addresses, admin) = (bound.addresses(), bound.admin_address());

@@ -194,8 +194,11 @@ pub struct Running {
     pub process: Process,
     pub address: SocketAddr,
     pub admin: SocketAddr,
-    _scratch: Scratch,
+    pub scratch: Scratch,
 }
+
+/// The name of its configuration in the scratch directory.
+const CONFIG: &str = "gateway.yaml";
 
 impl Running {
     /// With one listener, whatever the setup says about its address.
@@ -209,11 +212,7 @@ impl Running {
             let scratch = Scratch::new();
             let address = loopback(free_ports(1));
             let admin = loopback(free_ports(1));
-            let yaml = setup
-                .yaml()
-                .replace("'127.0.0.1:1'", &format!("'{address}'"))
-                .replace("'127.0.0.1:9'", &format!("'{admin}'"));
-            let config = scratch.file("gateway.yaml", &yaml);
+            let config = scratch.file(CONFIG, &placed(setup, address, admin));
             let mut command = portcullis(&["run", "--config", &config]);
             prepare(&mut command);
             let mut process = Process::start(command);
@@ -224,7 +223,7 @@ impl Running {
                         process,
                         address,
                         admin,
-                        _scratch: scratch,
+                        scratch,
                     };
                 }
                 std::thread::sleep(Duration::from_millis(5));
@@ -235,11 +234,31 @@ impl Running {
         panic!("no free ports");
     }
 
+    /// Another configuration in place of the file, which is there whole or not at all.
+    pub fn rewrite(&self, setup: &Setup) {
+        let yaml = placed(setup, self.address, self.admin);
+        self.scratch.write(CONFIG, yaml);
+    }
+
+    /// One sample of the scrape, by its whole name with labels; `None` when there is no such series.
+    pub fn metric(&self, series: &str) -> Option<f64> {
+        let scrape = get(self.admin, "/metrics", None);
+        let mut lines = scrape.text().lines();
+        lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+    }
+
     pub fn wait_ready(&mut self) {
         let admin = self.admin;
         self.process
             .until("ready", |_| get(admin, "/readyz", None).status == 200);
     }
+}
+
+/// A setup's YAML, listening here.
+fn placed(setup: &Setup, address: SocketAddr, admin: SocketAddr) -> String {
+    let yaml = setup.yaml();
+    let yaml = yaml.replace("'127.0.0.1:1'", &format!("'{address}'"));
+    yaml.replace("'127.0.0.1:9'", &format!("'{admin}'"))
 }
 
 pub fn loopback(port: u16) -> SocketAddr {
