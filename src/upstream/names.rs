@@ -21,6 +21,8 @@ use crate::config::plan::DnsPlan;
 /// What a name server says about time is believed between these two.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
+/// An answer of which a part is missing, whatever it says.
+const HALF_HOLDS: Duration = Duration::from_secs(30);
 /// `/etc/hosts` says nothing about time.
 const FILES_HOLD: Duration = Duration::from_secs(5);
 /// One question to one server, and how often all of them are asked. A lost packet is sent again within it.
@@ -101,7 +103,11 @@ impl Names {
         if answer.members.is_empty() {
             return Err(Unknown::Empty);
         }
-        answer.holds = answer.holds.clamp(SHORTEST, LONGEST);
+        let longest = match answer.unanswered == Families::default() {
+            true => LONGEST,
+            false => HALF_HOLDS,
+        };
+        answer.holds = answer.holds.clamp(SHORTEST, longest);
         Ok(answer)
     }
 
@@ -176,8 +182,8 @@ impl Session {
             .filter_map(|domain| name.clone().append_domain(domain).ok())
             .collect();
         let dots = usize::from(name.num_labels()).saturating_sub(1);
-        let place = if dots >= self.ndots { 0 } else { names.len() };
-        names.insert(place, whole);
+        let goes_first = dots >= self.ndots || name.is_localhost();
+        names.insert(if goes_first { 0 } else { names.len() }, whole);
         Ok(names)
     }
 
@@ -311,6 +317,11 @@ mod tests {
         assert_eq!(
             names("_http._tcp.accounts", &[], 1),
             ["_http._tcp.accounts."]
+        );
+        // RFC 6761 section 6.3: it is nobody else.
+        assert_eq!(
+            names("localhost", &search[1..], 1),
+            ["localhost.", "localhost.example.com."]
         );
         let long = "a".repeat(64);
         assert!(session(&[], 1).candidates(&long).is_err());

@@ -1,5 +1,6 @@
 //! Services: SRV records, their targets, and what weights and priorities come to (RFC 2782).
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -26,17 +27,21 @@ impl Session {
             let records = records.map_err(|error| failed(&error))?;
             let mut services: Vec<Service> = Vec::new();
             for record in &records {
-                // The root as a target says that there is no such service here.
                 if let RData::SRV(srv) = &record.data
                     && !srv.target.is_root()
+                    && srv.port > 0
                 {
                     let mut target = srv.target.clone();
                     target.set_fqdn(true);
                     services.push((srv.priority, srv.weight, srv.port, target.to_ascii()));
                 }
             }
-            if services.is_empty() {
+            if records.is_empty() {
                 continue;
+            }
+            // The root as the only target says that there is decidedly no such service.
+            if services.is_empty() {
+                break;
             }
             services.sort_unstable();
             services.dedup();
@@ -107,18 +112,19 @@ impl Session {
     }
 }
 
-/// The same shares, the greatest of which is no more than [`MOST_WEIGHT`].
+/// The same shares, of which the greatest of a priority is no more than [`MOST_WEIGHT`].
 fn weighed(shares: Vec<(Member, u64)>) -> Vec<Member> {
-    let most = shares.iter().map(|(_, share)| *share).max().unwrap_or(1);
-    let most = most.max(1);
-    let weight = |share: u64| {
-        u32::try_from(share * MOST_WEIGHT / most)
-            .unwrap_or(1)
-            .max(1)
+    let mut bounds: HashMap<u16, (u64, u64)> = HashMap::new();
+    for (member, share) in &shares {
+        let (least, most) = bounds.entry(member.priority).or_insert((*share, *share));
+        (*least, *most) = ((*least).min(*share), (*most).max(*share));
+    }
+    let weight = |priority: u16, share: u64| match bounds.get(&priority) {
+        Some((least, most)) if least < most => (share * MOST_WEIGHT / most).max(1),
+        _ => 1,
     };
-    let same = shares.iter().all(|(_, share)| *share == most);
     let weighed = shares.into_iter().map(|(member, share)| Member {
-        weight: if same { 1 } else { weight(share) },
+        weight: u32::try_from(weight(member.priority, share)).unwrap_or(1),
         ..member
     });
     weighed.collect()
@@ -128,27 +134,38 @@ fn weighed(shares: Vec<(Member, u64)>) -> Vec<Member> {
 mod tests {
     use super::*;
 
-    fn weights(shares: &[u64]) -> Vec<u32> {
-        let member = Member {
+    fn member(priority: u16) -> Member {
+        Member {
             address: ([10, 0, 0, 1], 80).into(),
             weight: 1,
-            priority: 7,
-        };
-        let members = weighed(shares.iter().map(|share| (member, *share)).collect());
-        assert!(members.iter().all(|member| member.priority == 7));
+            priority,
+        }
+    }
+
+    fn weights(shares: &[(u16, u64)]) -> Vec<u32> {
+        let shares = shares.iter().map(|(tier, share)| (member(*tier), *share));
+        let members = weighed(shares.collect());
         members.iter().map(|member| member.weight).collect()
     }
 
     #[test]
     fn weights_are_shares_of_a_hundred_and_nobody_has_none() {
-        assert_eq!(weights(&[5000, 5000]), [1, 1]);
+        let of_one =
+            |shares: &[u64]| weights(&shares.iter().map(|share| (7, *share)).collect::<Vec<_>>());
+        assert_eq!(of_one(&[5000, 5000]), [1, 1]);
         assert_eq!(
-            weights(&[1, 1, 1]),
+            of_one(&[1, 1, 1]),
             [1, 1, 1],
             "all of them without a weight"
         );
-        assert_eq!(weights(&[60_000, 30_000, 10_000]), [100, 50, 16]);
-        assert_eq!(weights(&[65_535_000, 1]), [100, 1]);
-        assert_eq!(weights(&[]), [0; 0]);
+        assert_eq!(of_one(&[60_000, 30_000, 10_000]), [100, 50, 16]);
+        assert_eq!(of_one(&[65_535_000, 1]), [100, 1]);
+        assert_eq!(of_one(&[]), [0; 0]);
+    }
+
+    #[test]
+    fn weights_are_compared_within_a_priority() {
+        let shares = [(1, 3000), (1, 1000), (2, 65_535_000), (3, 5)];
+        assert_eq!(weights(&shares), [100, 33, 1, 1]);
     }
 }

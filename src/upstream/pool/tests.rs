@@ -160,6 +160,14 @@ fn answer(addresses: impl IntoIterator<Item = SocketAddr>) -> Answer {
     }
 }
 
+fn member(address: &str, weight: u32, priority: u16) -> Member {
+    Member {
+        address: address.parse().expect("an address"),
+        weight,
+        priority,
+    }
+}
+
 fn members(pool: &Pool) -> Vec<String> {
     let peers = pool.peers();
     peers.iter().map(|peer| peer.address().to_owned()).collect()
@@ -260,11 +268,7 @@ fn without_the_key_nobody_is_left_out() {
 fn what_a_name_server_says_of_a_peer_changes_and_the_peer_stays() {
     let (pool, _) = named();
     let ranked = |weight, priority| Answer {
-        members: vec![Member {
-            address: "10.0.0.1:80".parse().expect("an address"),
-            weight,
-            priority,
-        }],
+        members: vec![member("10.0.0.1:80", weight, priority)],
         ..answer([])
     };
     pool.found(&ranked(3, 10));
@@ -282,11 +286,6 @@ fn what_a_name_server_says_of_a_peer_changes_and_the_peer_stays() {
 #[test]
 fn two_records_of_one_address_are_one_peer() {
     let (pool, _) = named();
-    let member = |address: &str, weight, priority| Member {
-        address: address.parse().expect("an address"),
-        weight,
-        priority,
-    };
     pool.found(&Answer {
         members: vec![
             member("10.0.0.1:80", 3, 20),
@@ -343,11 +342,6 @@ fn a_pool_in_another_plan_knows_its_peers() {
     let metrics = Metrics::new(&plan).expect("no name twice");
     let clock = Clock::manual(1_000_000);
     let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
-    let member = |address: &str, weight, priority| Member {
-        address: address.parse().expect("an address"),
-        weight,
-        priority,
-    };
     pool.found(&Answer {
         members: vec![member("10.0.0.1:80", 3, 10), member("10.0.0.2:80", 1, 20)],
         ..answer([])
