@@ -185,6 +185,7 @@ fn route(index: usize) -> RoutePlan {
         body_bytes: 10 << 20,
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
+        cors: None,
     }
 }
 

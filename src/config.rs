@@ -12,6 +12,7 @@ pub mod secret;
 
 mod format;
 mod lower;
+mod origin;
 mod schema;
 mod shape;
 mod summary;

@@ -13,7 +13,8 @@ use pingora::http::{RequestHeader, ResponseHeader};
 pub use strip::Stripper;
 
 use crate::authorize::Permit;
-use crate::config::plan::{HeaderEdits, RoutePlan};
+use crate::config::plan::{CorsPlan, HeaderEdits, RoutePlan};
+use crate::cors;
 use crate::request::{
     RequestId, TRACEPARENT, Target, Trace, X_REQUEST_ID, X_REQUEST_ID_NAME, unescaped,
 };
@@ -111,6 +112,26 @@ pub fn response(
     head.insert_header(X_REQUEST_ID_NAME, request_id.value().clone())
 }
 
+/// Says what a route's CORS says, in place of what the service did: two answers to a browser are none.
+pub fn cross_origin(
+    head: &mut ResponseHeader,
+    plan: &CorsPlan,
+    request: &RequestHeader,
+) -> pingora::Result<()> {
+    let names = head.headers.keys();
+    let theirs: Vec<HeaderName> = names.filter(|name| cors::is_ours(name)).cloned().collect();
+    for name in &theirs {
+        head.remove_header(name);
+    }
+    let varies = cors::varies(&head.headers);
+    for (name, value) in cors::response(plan, &request.method, &request.headers) {
+        if name != header::VARY || !varies {
+            head.append_header(name, value)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whose request it is: the caller, or what a trusted proxy says of its own caller, from the right.
 pub fn source(headers: &http::HeaderMap, caller: Caller<'_>) -> Option<IpAddr> {
     let mut source = caller.address?;
@@ -185,12 +206,21 @@ impl Forwarded {
             .or_else(|| HeaderValue::from_str(&target.host).ok());
         Forwarded {
             source: HeaderValue::from_str(&source).unwrap_or(HeaderValue::from_static("unknown")),
-            proto: believed(&X_FORWARDED_PROTO).unwrap_or(own_proto),
+            proto: believed(&X_FORWARDED_PROTO)
+                .filter(is_scheme)
+                .unwrap_or(own_proto),
             host: believed(&X_FORWARDED_HOST)
                 .or(own_host)
                 .unwrap_or(HeaderValue::from_static("unknown")),
         }
     }
+}
+
+/// Services put links together with it. Some proxies name WebSocket's schemes.
+fn is_scheme(proto: &HeaderValue) -> bool {
+    const KNOWN: [&[u8]; 4] = [b"http", b"https", b"ws", b"wss"];
+    let named = proto.as_bytes();
+    KNOWN.iter().any(|known| named.eq_ignore_ascii_case(known))
 }
 
 /// HTTP/2 may split a `Cookie`, HTTP/1 may not (RFC 9113 section 8.2.3), and servers there read the first field only.

@@ -3,6 +3,7 @@
 mod attempt;
 mod judge;
 mod life;
+mod preflight;
 mod record;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
+use judge::Way;
 #[cfg(any(test, fuzzing))]
 pub(crate) use judge::allowed_in_every_reading;
 pub use life::Life;
@@ -129,7 +131,11 @@ impl ProxyHttp for Proxy {
     ) -> Result<bool> {
         let (listener, life) = self.parts(context);
         match judge::judge(&listener, session, life).await {
-            Ok(()) => Ok(false),
+            Ok(Way::Upstream) => Ok(false),
+            Ok(Way::Preflight(method)) => {
+                preflight::answer(&listener, session, life, &method).await?;
+                Ok(true)
+            }
             Err(rejection) => {
                 life.rejected(rejection);
                 listener.answer(session, life, rejection).await?;
@@ -219,7 +225,11 @@ impl ProxyHttp for Proxy {
         let (listener, life) = self.parts(context);
         let route = life.route.map(|id| listener.gateway.plan.route(id));
         forward::without_chunks(head, session.req_header().version);
-        forward::response(head, route.map(|r| &r.response_headers), &life.request_id)
+        forward::response(head, route.map(|r| &r.response_headers), &life.request_id)?;
+        match route.and_then(|route| route.cors.as_ref()) {
+            Some(cors) => forward::cross_origin(head, cors, session.req_header()),
+            None => Ok(()),
+        }
     }
 
     /// Nothing was sent yet: another peer may take any method.

@@ -15,6 +15,7 @@ pub mod edge;
 pub mod gateway;
 pub mod request;
 pub mod route;
+pub mod cors;
 pub mod credential;
 pub mod verify;
 pub mod authorize;

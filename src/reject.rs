@@ -7,7 +7,7 @@ mod raw;
 mod write;
 
 pub use raw::raw;
-pub use write::{Circumstances, bare, body, problem, title, write};
+pub use write::{Circumstances, bare, body, keep_alive_if_possible, problem, title, write};
 
 use crate::authorize::Denial;
 use crate::credential::CredentialFault;

@@ -151,6 +151,7 @@ pub(crate) fn route(path: &str) -> RoutePlan {
         body_bytes: 10 * 1024 * 1024,
         request_headers: HeaderEdits::default(),
         response_headers: HeaderEdits::default(),
+        cors: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! From the tree to the [`Plan`], collecting every problem that only shows when values are held against each other.
 
+mod cors;
 mod headers;
 mod introspection;
 mod issuer;

@@ -3,6 +3,7 @@
 //! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
 //! not be empty is not.
 
+mod cors;
 mod forms;
 mod rewrite;
 mod upstream;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+pub use cors::{CorsPlan, Origins};
 pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
@@ -281,6 +283,8 @@ pub struct RoutePlan {
     pub body_bytes: u64,
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
+    /// `None`: nothing about it is ours to say.
+    pub cors: Option<CorsPlan>,
 }
 
 #[derive(Debug)]

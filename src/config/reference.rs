@@ -135,6 +135,7 @@ fn scalar_schema(format: Format) -> Value {
         | Format::Authority
         | Format::Network
         | Format::Host
+        | Format::Origin
         | Format::HeaderName
         | Format::HeaderValue
         | Format::Scope => return json!({ "type": "string", "minLength": 1 }),

@@ -92,6 +92,7 @@ pub(super) enum Format {
     Authority,
     RoutePath,
     Method,
+    Origin,
     HeaderName,
     HeaderValue,
     JsonPointer,

@@ -2,6 +2,7 @@
 
 use super::diagnostic::{Fault, nearest};
 use super::format;
+use super::origin;
 use super::schema::{Format, Kind};
 use super::tree::{Node, Value, redact};
 
@@ -118,6 +119,7 @@ pub(super) fn scalar(format: Format, text: &str) -> Result<(), Fault> {
         Format::Host => format::host(text),
         Format::RoutePath => format::route_path(text),
         Format::Method => format::method(text),
+        Format::Origin => origin::origin(text),
         Format::HeaderName => format::header_name(text),
         Format::HeaderValue => format::header_value(text),
         Format::JsonPointer => format::json_pointer(text),
@@ -184,6 +186,7 @@ pub(super) fn name_of(format: Format) -> &'static str {
         Format::Host => "a host name",
         Format::RoutePath => "a route's path",
         Format::Method => "a method",
+        Format::Origin => "an origin",
         Format::HeaderName => "a header name",
         Format::HeaderValue => "a header value",
         Format::JsonPointer => "a JSON pointer",

@@ -514,6 +514,29 @@ fn a_trusted_proxy_that_says_two_things_is_not_believed() {
     assert_eq!(all(&head, "x-forwarded-for"), ["10.1.2.3"]);
 }
 
+/// A proxy that hands on what its own callers say made `javascript` the beginning of a service's links.
+#[test]
+fn a_trusted_proxy_can_name_schemes_alone() {
+    let trusted = ["10.0.0.0/8".parse().unwrap()];
+    let caller = Caller {
+        address: Some(PROXY),
+        tls: false,
+        trusted: &trusted,
+    };
+    for (said, sent) in [
+        ("https", "https"),
+        ("HTTPS", "HTTPS"),
+        ("wss", "wss"),
+        ("javascript", "http"),
+        ("https, http", "http"),
+        ("", "http"),
+    ] {
+        let way = Way::of(accounts()).sends("X-Forwarded-Proto", said);
+        let head = way.from(caller);
+        assert_eq!(all(&head, "x-forwarded-proto"), [sent], "{said}");
+    }
+}
+
 #[test]
 fn a_caller_without_an_address_is_trusted_by_nobody() {
     let trusted = ["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];

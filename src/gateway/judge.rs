@@ -3,12 +3,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::{Version, header};
+use http::{Method, Version, header};
 use pingora_proxy::Session;
 
 use super::{Life, Listener};
 use crate::authorize;
 use crate::config::plan::{Access, Plan, Policy, RatePer, RouteId, RoutePlan, Shares, UpstreamId};
+use crate::cors;
 use crate::credential;
 use crate::edge;
 use crate::forward;
@@ -19,12 +20,19 @@ use crate::route::{Found, View};
 use crate::upstream::NoPeer;
 use crate::verify::Wanted;
 
+/// Where a request that was not refused goes on.
+pub(super) enum Way {
+    Upstream,
+    /// A browser asks whether it may send this method: the gateway answers.
+    Preflight(Method),
+}
+
 /// Judges one request; what it learns stays in `life`, the permit above all.
 pub(super) async fn judge(
     listener: &Listener<'_>,
     session: &mut Session,
     life: &mut Life,
-) -> Result<(), Rejection> {
+) -> Result<Way, Rejection> {
     let gateway = listener.gateway;
     let plan = &gateway.plan;
     let head = session.req_header();
@@ -35,21 +43,31 @@ pub(super) async fn judge(
 
     let head = session.req_header();
     let target = life.target.as_ref().ok_or(Rejection::Internal)?;
-    let find = |path: &str| {
-        gateway.routes.find(View {
-            host: &target.host,
-            path,
-            query: target.query.as_deref(),
-            method: &head.method,
-            headers: &head.headers,
-        })
+    let find = |method: &Method| {
+        let find = |path: &str| {
+            gateway.routes.find(View {
+                host: &target.host,
+                path,
+                query: target.query.as_deref(),
+                method,
+                headers: &head.headers,
+            })
+        };
+        if target.forms.is_empty() {
+            return Ok(find(&target.path));
+        }
+        allowed_in_every_reading(target, plan, find).map(Found::Route)
     };
-    let found = if target.forms.is_empty() {
-        find(&target.path)
-    } else {
-        Found::Route(allowed_in_every_reading(target, plan, find)?)
-    };
-    let route_id = match found {
+    // The route is that of the request that will follow. One without CORS leaves the answer to its service, and then
+    // it is a request like others.
+    if let Some(method) = cors::asked(&head.method, &head.headers)
+        && let Ok(Found::Route(id)) = find(&method)
+        && plan.route(id).cors.is_some()
+    {
+        life.route = Some(id);
+        return Ok(Way::Preflight(method));
+    }
+    let route_id = match find(&head.method)? {
         Found::Route(id) => id,
         Found::Nothing => return Err(Rejection::NoRoute),
         Found::Ambiguous => return Err(Rejection::AmbiguousTarget),
@@ -87,7 +105,7 @@ pub(super) async fn judge(
         life.retry_after = Some(*retry_after);
     }
     life.in_flight = Some(place?);
-    Ok(())
+    Ok(Way::Upstream)
 }
 
 fn draw(shares: &Shares) -> UpstreamId {

@@ -10,6 +10,7 @@ use pingora_proxy::Session;
 
 use super::{Challenge, Rejection};
 use crate::config::plan::{Access, FallbackPlan, RoutePlan};
+use crate::cors;
 use crate::request::{self, BodyLength, X_REQUEST_ID_NAME};
 
 /// The `realm` of every challenge.
@@ -45,7 +46,14 @@ pub async fn write(
         Some(fallback) => fallback.body.clone(),
         None => body(rejection, circumstances.request_id),
     };
-    let head = head(rejection, circumstances, body.len())?;
+    let mut head = head(rejection, circumstances, body.len())?;
+    // Without them a page's script could not read why.
+    if let Some(cors) = circumstances.route.and_then(|route| route.cors.as_ref()) {
+        let request = session.req_header();
+        for (name, value) in cors::response(cors, &request.method, &request.headers) {
+            head.append_header(name, value)?;
+        }
+    }
     session
         .write_response_header(Box::new(head), head_only)
         .await?;
@@ -212,7 +220,8 @@ fn spelled(rejection: Rejection, scopes: &[&str]) -> Option<String> {
     Some(value)
 }
 
-fn keep_alive_if_possible(session: &mut Session) {
+/// Lets the connection outlive an answer that does not wait for the request's body, where the framing allows it.
+pub fn keep_alive_if_possible(session: &mut Session) {
     let head = session.req_header();
     let expects = head.headers.contains_key(header::EXPECT);
     let raw_head = || {

@@ -211,7 +211,7 @@ fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<VerifyingKey>) -> Optio
     duplicate
 }
 
-/// What only the owner of a key may know (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1): of RSA's, a prime is as good as all.
+/// What only the owner of a key may know (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1); some libraries write `null` instead.
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 fn read<'a>(
@@ -237,7 +237,6 @@ fn read<'a>(
     }
     let kind = Kind::of(kty, key)?;
     let algorithms = algorithms(kind, optional(key, "alg")?, allowed)?;
-    // Some libraries write `null` for what is not there.
     let has = |member: &&str| !matches!(key.get(member), None | Some(Value::Null));
     if PRIVATE.iter().any(has) {
         return Err(Skip::Private);
@@ -248,11 +247,8 @@ fn read<'a>(
     }
     let material = kind.material(key)?;
     let name: Arc<str> = kid.into();
-    let verifiers = algorithms
-        .into_iter()
-        .map(|algorithm| VerifyingKey::new(name.clone(), algorithm, material.clone()))
-        .collect();
-    Ok((kid, verifiers))
+    let verifier = |algorithm| VerifyingKey::new(name.clone(), algorithm, material.clone());
+    Ok((kid, algorithms.into_iter().map(verifier).collect()))
 }
 
 /// RFC 7517 section 4.4: `alg` pins the key to it; without, the key serves the issuer's algorithms of its kind.

@@ -96,7 +96,14 @@ fn found(words: &[&str], looked_at: impl Fn(&Source) -> bool) -> Vec<String> {
 /// may do what.
 #[test]
 fn those_who_decide_know_no_pingora() {
-    let rooms = ["credential", "verify", "authorize", "route", "config"];
+    let rooms = [
+        "cors",
+        "credential",
+        "verify",
+        "authorize",
+        "route",
+        "config",
+    ];
     let decides = |source: &Source| rooms.iter().any(|room| source.is_of(room));
     assert!(sources().iter().filter(|source| decides(source)).count() > 20);
     let lines = found(&["pingora", "Pingora"], decides);
@@ -111,8 +118,8 @@ fn one_file_names_the_metrics() {
     assert!(lines.is_empty(), "{lines:#?}");
 }
 
-/// One place decides what a refusal looks like. What the admin listener answers is no refusal of a caller, and the
-/// demo's issuer and services are somebody else.
+/// One place decides what a refusal looks like. What the admin listener answers is no refusal of a caller, a preflight's
+/// answer is none at all, and the demo's issuer and services are somebody else.
 #[test]
 fn one_room_writes_refusals() {
     let mut lines = found(
@@ -126,7 +133,10 @@ fn one_room_writes_refusals() {
             "StatusCode::",
             "\"HTTP/1.1 ",
         ],
-        |source| !source.is_of("reject") && !source.is_of("demo") && !source.is_of("observe/admin"),
+        |source| {
+            let rooms = ["reject", "demo", "observe/admin", "gateway/preflight"];
+            !rooms.iter().any(|room| source.is_of(room))
+        },
     );
     // The edge recognises Pingora's own refusals, to send ours instead.
     lines.retain(|line| !line.contains("starts_with("));
@@ -166,6 +176,7 @@ fn the_names_tell_a_requests_life() {
         "gateway",
         "request",
         "route",
+        "cors",
         "credential",
         "verify",
         "authorize",

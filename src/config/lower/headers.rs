@@ -15,9 +15,11 @@ pub(super) enum Direction {
     Response,
 }
 
-/// Upstreams may read `X_Auth_Client` as `X-Auth-Client`, so both spellings are one name here.
+/// Upstreams may read `X_Auth_Client` and `X.Auth.Client` as `X-Auth-Client`, so all spellings are one name here, as
+/// they are where a caller's fields are removed.
 pub(super) fn folded(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    name.to_ascii_lowercase().chars().map(plain).collect()
 }
 
 fn guarded(name: &str, direction: Direction) -> Option<&'static str> {
@@ -25,7 +27,9 @@ fn guarded(name: &str, direction: Direction) -> Option<&'static str> {
     match name.as_str() {
         "connection"
         | "keep-alive"
+        | "http2-settings"
         | "proxy-authenticate"
+        | "proxy-authentication-info"
         | "proxy-authorization"
         | "proxy-connection"
         | "te"

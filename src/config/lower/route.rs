@@ -12,7 +12,7 @@ use crate::config::view::{Spot, View};
 
 use super::headers::{self, Direction};
 use super::overlap::{self, Claim};
-use super::{Context, Names, rewrite};
+use super::{Context, Names, cors, rewrite};
 
 pub(super) fn routes(
     file: &View<'_>,
@@ -78,13 +78,15 @@ fn route(
 ) -> RoutePlan {
     let forward = view.block("forward");
     let matcher = matcher(&view.block("match"), context);
+    let access = access(view, issuers, context);
     let plan = RoutePlan {
+        cors: cors::cors(view, &matcher, &access, context),
         allow_target: allow_target(view, context),
         name: view.text("name").unwrap_or_default().into(),
         strip_prefix: strip_prefix(view, &matcher.path, context),
         rewrite: rewrite::rewrite(&view.block("rewrite"), context),
         upstream: upstream(view, upstreams, context),
-        access: access(view, issuers, context),
+        access,
         keep_authorization: forward.text("authorization").as_deref() == Some("keep"),
         forward_headers: headers::forwarded(&forward, context),
         rate_limit: rate_limit(&view.block("rate_limit")),

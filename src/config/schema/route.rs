@@ -1,6 +1,6 @@
 //! Routes: which request goes where, and what its sender must prove.
 
-use super::{Block, DURATION, Format, Kind, SIZE, WORD, WORDS, key};
+use super::{Block, DURATION, Format, Kind, SIZE, WORDS, key};
 
 const NAME: Kind = Kind::Scalar(Format::Name);
 const NAMES: Kind = Kind::List { of: &NAME, min: 1 };
@@ -111,10 +111,9 @@ pub(super) static ROUTE: Block = Block {
         key(
             "cors",
             Kind::Block(&CORS),
-            "Cross-origin requests of browsers.",
+            "Requests of browsers from other origins.",
         )
-        .absent("off")
-        .later(),
+        .absent("off"),
     ],
     misplaced: &[
         ("path", "it belongs under `match`"),
@@ -340,22 +339,44 @@ static EDITS: Block = Block {
 
 static CORS: Block = Block {
     name: "routes[].cors",
-    doc: "Answered by the gateway.",
+    doc: "The gateway answers preflights before it asks for a token, and writes the `Access-Control-*` headers of all \
+          answers, its own refusals included; those of the upstream are taken away. What is not listed is not allowed.",
     keys: &[
         key(
             "origins",
-            Kind::List { of: &WORD, min: 1 },
-            "Origins that may call.",
+            Kind::List {
+                of: &Kind::Scalar(Format::Origin),
+                min: 1,
+            },
+            "Origins whose pages may call, compared letter by letter; `'*'` alone is every origin.",
         )
         .required(),
         key("methods", METHODS, "Methods that they may use.").absent("those of `match`"),
-        key("headers", HEADER_NAMES, "Headers that they may send."),
+        key(
+            "headers",
+            HEADER_NAMES,
+            "Headers that they may send; a token needs `authorization`.",
+        ),
+        key(
+            "expose",
+            HEADER_NAMES,
+            "Headers of answers that they may read, besides `X-Request-Id`, `WWW-Authenticate` and `Retry-After`.",
+        ),
         key(
             "max_age",
             DURATION,
-            "Time that a browser may keep the answer.",
+            "Time that a browser may keep the answer to a preflight, in whole seconds.",
         )
         .absent("the browser's own"),
     ],
-    misplaced: &[],
+    misplaced: &[
+        (
+            "credentials",
+            "a browser has none for the gateway: tokens come in `Authorization`, which a page's script sets",
+        ),
+        ("allow_origins", "the key is called `origins`"),
+        ("allow_methods", "the key is called `methods`"),
+        ("allow_headers", "the key is called `headers`"),
+        ("expose_headers", "the key is called `expose`"),
+    ],
 };

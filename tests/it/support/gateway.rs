@@ -26,6 +26,7 @@ pub struct Setup {
     pub drain: String,
     pub admin: String,
     pub revocations: String,
+    pub token_cache: String,
 }
 
 impl Setup {
@@ -47,6 +48,7 @@ impl Setup {
             drain: "{ drain: 5s }".to_owned(),
             admin: "{ address: '127.0.0.1:9' }".to_owned(),
             revocations: "{}".to_owned(),
+            token_cache: "{}".to_owned(),
         }
     }
 
@@ -101,13 +103,14 @@ impl Setup {
     pub fn yaml(&self) -> String {
         format!(
             "server: {{ threads: 1, shutdown: {} }}\nadmin: {}\n\
-             listeners: {}\nlimits: {}\nissuers: {}\nrevocations: {}\nupstreams: {}\nroutes: {}\n",
+             listeners: {}\nlimits: {}\nissuers: {}\nrevocations: {}\ntoken_cache: {}\nupstreams: {}\nroutes: {}\n",
             self.drain,
             self.admin,
             self.listeners,
             self.limits,
             self.issuers,
             self.revocations,
+            self.token_cache,
             self.upstreams,
             self.routes
         )

@@ -83,6 +83,14 @@ impl Process {
         self.stderr.text()
     }
 
+    /// What it holds in memory now.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.unwrap().trim().trim_end_matches(" kB");
+        number.parse().unwrap()
+    }
+
     /// `TERM` or `INT`, by the shell: there is no safe `kill` in the standard library.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
