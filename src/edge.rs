@@ -10,6 +10,7 @@ mod chunks;
 mod connections;
 mod frames;
 mod head;
+mod http1;
 mod http2;
 mod line;
 mod opening;
@@ -18,13 +19,11 @@ mod stream;
 mod tls;
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::H2Options;
 use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 
@@ -40,7 +39,7 @@ use crate::observe::metrics::Metrics;
 
 /// The Pingora application of one listener: the connection caps, then the guarded stream, then `A` (the proxy).
 pub struct GuardApp<A> {
-    guarded: Arc<Guarded<A>>,
+    app: Arc<A>,
     /// Index into [`crate::config::plan::Plan::listeners`]; `None` is the admin listener, which has no gauge.
     listener: Option<usize>,
     front: Front,
@@ -61,7 +60,7 @@ impl<A> GuardApp<A> {
 
     fn with(app: Arc<A>, listener: Option<usize>, front: Front, bounds: Arc<Bounds>) -> Self {
         GuardApp {
-            guarded: Arc::new(Guarded { app }),
+            app,
             listener,
             front,
             bounds,
@@ -82,55 +81,16 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
         let h2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let stream = GuardStream::new(stream, h2, peer, rules.clone());
         if h2 {
-            let app = &self.guarded.app;
             // In a box, because HTTP/1 has no use for its room.
-            Box::pin(http2::serve(app, stream, &rules, shutdown)).await;
+            Box::pin(http2::serve(&self.app, stream, &rules, shutdown)).await;
             return None;
         }
-        self.guarded.process_new(Box::new(stream), shutdown).await
+        http1::serve(&self.app, stream, shutdown).await;
+        None
     }
 
     async fn cleanup(&self) {
         // Without it idle keep-alive connections would never hear of the shutdown.
-        self.guarded.cleanup().await;
-    }
-}
-
-/// Arms the guard before each request of a connection. It has to stand here: only when Pingora comes back for the next
-/// request is it certain that the body before it, drained or not, is over.
-struct Guarded<A> {
-    app: Arc<A>,
-}
-
-#[async_trait]
-impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Guarded<A> {
-    // What `async fn` would become, by hand: a future around Pingora's own moves its fifteen kilobytes once more for
-    // each request.
-    fn process_new_http<'this, 'watch, 'future>(
-        self: &'this Arc<Self>,
-        session: ServerSession,
-        shutdown: &'watch ShutdownWatch,
-    ) -> Pin<Box<dyn Future<Output = Option<ReusedHttpStream>> + Send + 'future>>
-    where
-        'this: 'future,
-        'watch: 'future,
-        Self: 'future,
-    {
-        if let Some(guard) = guard_of(&session) {
-            guard.arm();
-        }
-        self.app.process_new_http(session, shutdown)
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        self.app.h2_options()
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.app.server_options()
-    }
-
-    async fn http_cleanup(&self) {
         self.app.http_cleanup().await;
     }
 }

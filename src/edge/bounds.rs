@@ -48,6 +48,7 @@ impl Bounds {
 pub(super) struct Rules {
     pub(super) head_timeout: Duration,
     pub(super) head_bytes: usize,
+    pub(super) keep_alive: Duration,
     pub(super) http2_idle: Duration,
     pub(super) http2_header_list: u32,
     pub(super) http2_streams: u32,
@@ -59,6 +60,7 @@ impl Rules {
         Rules {
             head_timeout: limits.header_timeout,
             head_bytes: limits.header_bytes,
+            keep_alive: limits.keep_alive,
             http2_idle: limits.http2_idle,
             http2_header_list: limits.http2_header_list,
             http2_streams: limits.http2_streams,

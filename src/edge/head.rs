@@ -31,6 +31,11 @@ impl Head {
         self.begun
     }
 
+    /// Whether its empty line has come.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Lines that have ended.
     pub(super) fn lines(&self) -> usize {
         self.lines

@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod delegate;
+mod gather;
 mod http2;
 
 use std::io;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use self::body::Body;
+pub(super) use self::gather::Gathered;
 use self::http2::Http2;
 use super::Peer;
 use super::bounds::Rules;
@@ -29,7 +31,7 @@ use crate::reject::Rejection;
 const OPEN: u8 = 0;
 /// Before the first request: the deadline runs from the accept.
 const FIRST: u8 = 1;
-/// Before a further request: Pingora's keep-alive bounds the wait for its first byte, we the time from there.
+/// Before a further request: keep-alive bounds the wait for its first byte, the head's deadline the time from there.
 const NEXT: u8 = 2;
 /// Within a further request's head.
 const HEAD: u8 = 3;
@@ -66,9 +68,14 @@ pub(super) struct GuardStream {
     head: Head,
     /// Bytes that the parser has had to look at for the current head.
     parsed: usize,
-    /// Made when first needed and used again for every later head of the connection.
+    /// Bytes of the head, and what came with it, that Pingora has not read yet.
+    early: Vec<u8>,
+    early_read: usize,
+    /// Made when first needed and used again for every later wait of the connection.
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
+    /// When the wait that is timed is over. The timer may go off sooner, for one that was timed before.
+    due: Instant,
     lingering: bool,
     /// Bytes of a response may lie in the buffers below.
     unflushed: bool,
@@ -94,8 +101,11 @@ impl GuardStream {
             seen: 0,
             head: Head::default(),
             parsed: 0,
+            early: Vec::new(),
+            early_read: 0,
             timer: None,
             timing: false,
+            due: Instant::now(),
             lingering: false,
             unflushed: false,
             answer: Vec::new(),
@@ -107,9 +117,9 @@ impl GuardStream {
     }
 
     /// Another request may begin. The first one needs no call.
-    pub(super) fn arm(&self) {
-        if self.phase.load(Ordering::Relaxed) == OPEN {
-            self.phase.store(NEXT, Ordering::Relaxed);
+    pub(super) fn arm(&mut self) {
+        if self.phase() == OPEN {
+            self.set_phase(NEXT);
         }
     }
 
@@ -172,6 +182,7 @@ impl GuardStream {
                     return Poll::Ready(Ok(()));
                 }
                 self.seen += bytes.len();
+                let waited = !self.head.begun();
                 if self.h2.is_some() {
                     if self.seen >= H2_OPENING_BYTES {
                         self.set_phase(OPEN);
@@ -190,6 +201,9 @@ impl GuardStream {
                     Err(Odd::RequestLine) => return self.refuse(cx, Rejection::AmbiguousTarget),
                     Err(Odd::LineEnd) => return self.refuse(cx, Rejection::AmbiguousFraming),
                 }
+                if waited && self.begun() && self.phase() == HEAD {
+                    self.timing = false;
+                }
                 let cap = self.rules.head_bytes;
                 if self.parsed > cap.saturating_mul(REPARSE.max(cap / 1024)) {
                     return self.refuse(cx, Rejection::HeaderTimeout);
@@ -197,8 +211,11 @@ impl GuardStream {
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
-                let started = self.phase() != HEAD || self.begun();
-                if started && self.poll_deadline(cx, self.rules.head_timeout).is_ready() {
+                let patience = match self.phase() != HEAD || self.begun() {
+                    true => self.rules.head_timeout,
+                    false => self.rules.keep_alive,
+                };
+                if self.poll_deadline(cx, patience).is_ready() {
                     return self.expire(cx);
                 }
                 Poll::Pending
@@ -224,15 +241,23 @@ impl GuardStream {
     fn poll_deadline(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
         if !self.timing {
             self.timing = true;
-            match &mut self.timer {
-                Some(timer) => timer.as_mut().reset(Instant::now() + after),
-                None => self.timer = Some(Box::pin(tokio::time::sleep(after))),
+            self.due = Instant::now() + after;
+        }
+        let due = self.due;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        // Moving it for each request would cost more than that it goes off once in a while for nothing.
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= due {
+                return Poll::Ready(());
             }
+            timer.as_mut().reset(due);
         }
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().poll(cx),
-            None => Poll::Pending,
-        }
+        Poll::Pending
     }
 
     fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -272,6 +297,10 @@ impl AsyncRead for GuardStream {
         let before = buf.filled().len();
         if this.h2.is_some() {
             return this.poll_frames(cx, buf);
+        }
+        if this.has_early() {
+            this.read_early(buf);
+            return Poll::Ready(Ok(()));
         }
         if this.phase() != OPEN {
             return this.poll_head(cx, buf);

@@ -1,6 +1,7 @@
 //! The guard around a real `HttpProxy`, over in-memory connections and tokio's paused time.
 
 mod bare;
+mod http1;
 mod http2;
 
 use std::time::Duration;

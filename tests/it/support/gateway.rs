@@ -103,16 +103,17 @@ impl Setup {
     pub fn yaml(&self) -> String {
         format!(
             "server: {{ threads: 1, shutdown: {} }}\nadmin: {}\n\
-             listeners: {}\nlimits: {}\nissuers: {}\nrevocations: {}\ntoken_cache: {}\nupstreams: {}\nroutes: {}\n",
+             listeners: {}\nlimits: {}\nissuers: {}\nrevocations: {}\nupstreams: {}\nroutes: {}\n\
+             token_cache: {}\n",
             self.drain,
             self.admin,
             self.listeners,
             self.limits,
             self.issuers,
             self.revocations,
-            self.token_cache,
             self.upstreams,
-            self.routes
+            self.routes,
+            self.token_cache
         )
     }
 
