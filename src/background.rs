@@ -17,7 +17,7 @@ use crate::observe::metrics::Metrics;
 use crate::reload::Reload;
 use crate::upstream::Pool;
 
-/// How often the files of TLS listeners are looked at.
+/// How often the files of TLS are looked at.
 const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// One Pingora background service for all of it: every service costs a runtime and a thread.
@@ -104,7 +104,7 @@ fn tend(jobs: &mut Jobs, gateway: &Gateway) {
 }
 
 async fn keep_pool(pool: Arc<Pool>) {
-    tokio::join!(pool.keep_checked(), pool.keep_found());
+    tokio::join!(pool.keep_checked(), pool.keep_found(), keep_trusting(&pool));
 }
 
 /// A mounted secret changes by a link that is put in place of another, so nothing but the contents tells.
@@ -120,6 +120,23 @@ async fn keep_current(tls: Arc<Tls>, (listener, name): (usize, Arc<str>), metric
         match outcome {
             Ok(()) => log::info!("listener {name} has a new certificate"),
             Err(why) => log::error!("listener {name} keeps its old certificate: {why}"),
+        }
+    }
+}
+
+/// The same for what connections to a pool's peers are made with.
+async fn keep_trusting(pool: &Pool) {
+    let Some(trust) = pool.trust() else {
+        return;
+    };
+    let name = &pool.name;
+    loop {
+        tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
+        let trust = trust.clone();
+        match tokio::task::spawn_blocking(move || trust.refresh()).await {
+            Ok(Some(Ok(()))) => log::info!("upstream {name} has new TLS files"),
+            Ok(Some(Err(why))) => log::error!("upstream {name} keeps its old TLS files: {why}"),
+            Ok(None) | Err(_) => {}
         }
     }
 }

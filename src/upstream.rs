@@ -10,6 +10,7 @@ mod probe;
 mod retry;
 mod standing;
 mod tried;
+mod trust;
 mod vacancies;
 mod warmth;
 
@@ -19,6 +20,7 @@ pub use peer::{AtPeer, Peer};
 pub use pool::{InFlight, Pool};
 pub use standing::State;
 pub use tried::{Failure, Tried};
+pub use trust::Trust;
 
 use crate::authorize::Permit;
 use crate::clock::Clock;

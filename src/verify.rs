@@ -22,6 +22,7 @@ mod not_before;
 mod operate;
 pub mod principal;
 pub mod revoked;
+mod standing;
 mod trusted;
 mod weak;
 mod verdict;
@@ -41,6 +42,7 @@ pub use jwk::HeldKey;
 pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
+pub use standing::Standing;
 pub use trusted::Tended;
 pub use verdict::{Source, Verdict, Wanted};
 
@@ -82,23 +84,15 @@ impl Verifier {
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
         let print = self.fingerprints.of(token.expose());
         if let Some(proved) = self.kept(print, token, wanted) {
-            return Verdict {
-                issuer: Some(proved.principal.grants.issuer),
-                source: Source::Cache,
-                outcome: self.usable(&proved, wanted),
-            };
+            let issuer = Some(proved.principal.grants.issuer);
+            return self.verdict(issuer, (Source::Cache, Ok(proved)), wanted);
         }
-        let (issuer, (source, outcome)) = match Compact::read_knowing(token.expose(), &self.headers)
-        {
+        let (issuer, judged) = match Compact::read_knowing(token.expose(), &self.headers) {
             Ok(compact) => self.signed((print, token), compact, wanted).await,
             Err(Refusal::Opaque) => self.opaque(token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
-        Verdict {
-            issuer,
-            source,
-            outcome: outcome.and_then(|proved| self.usable(&proved, wanted)),
-        }
+        self.verdict(issuer, judged, wanted)
     }
 
     /// The last look at every proof, however it was had: a kept one is no proof of who shows the token now.

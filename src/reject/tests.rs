@@ -106,6 +106,7 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
         ),
         (502, Silent, &[UpstreamConnect, UpstreamFailed]),
         (504, Silent, &[UpstreamTimeout]),
+        (505, Silent, &[HttpVersion]),
         (500, Silent, &[NoPermit, Internal]),
     ]
 };
@@ -268,6 +269,7 @@ const NOTHING: Circumstances<'_> = Circumstances {
     allow: None,
     retry_after: None,
     fallback: None,
+    grpc: false,
 };
 
 /// What a caller that sent `request` reads, and whether the connection lives on.

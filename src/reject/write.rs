@@ -27,6 +27,8 @@ pub struct Circumstances<'a> {
     pub retry_after: Option<u32>,
     /// What the operator wants to be said instead of the problem.
     pub fallback: Option<&'a FallbackPlan>,
+    /// The caller speaks gRPC.
+    pub grpc: bool,
 }
 
 /// Bodies up to this size are read and dropped so that the connection can live on.
@@ -42,6 +44,10 @@ pub async fn write(
 ) -> pingora::Result<()> {
     let head_only = session.req_header().method == Method::HEAD;
     keep_alive_if_possible(session);
+    if circumstances.grpc {
+        let head = super::grpc::head(rejection, circumstances)?;
+        return session.write_response_header(Box::new(head), true).await;
+    }
     let body = match circumstances.fallback {
         Some(fallback) => fallback.body.clone(),
         None => body(rejection, circumstances.request_id),
@@ -77,6 +83,7 @@ pub async fn bare(
         allow: (rejection == Rejection::MethodNotAllowed).then_some(&allow),
         retry_after: None,
         fallback: None,
+        grpc: false,
     };
     let body = body(rejection, request_id);
     let head = head(rejection, circumstances, body.len())?;
@@ -180,7 +187,7 @@ fn head(
 }
 
 /// RFC 6750 section 3.
-fn challenge(rejection: Rejection, route: Option<&RoutePlan>) -> Option<HeaderValue> {
+pub(super) fn challenge(rejection: Rejection, route: Option<&RoutePlan>) -> Option<HeaderValue> {
     static FIXED: LazyLock<Vec<Option<HeaderValue>>> = LazyLock::new(|| {
         let all = Rejection::ALL.iter();
         all.map(|rejection| HeaderValue::try_from(spelled(*rejection, &[])?).ok())

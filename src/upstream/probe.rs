@@ -39,9 +39,11 @@ impl Prober {
             CheckPlan::Http { plain, .. } => *plain,
             CheckPlan::Tcp | CheckPlan::Tls => false,
         };
-        let Some(target) = peer.checkable(self.plan.port, plain) else {
+        let Some(mut target) = peer.checkable(self.plan.port, plain) else {
             return Err("its name is not known".to_owned());
         };
+        // The connector would keep an HTTP/2 connection that has room for another request.
+        target.options.max_h2_streams = 1;
         match tokio::time::timeout(self.plan.timeout, self.answer(peer, &target)).await {
             Ok(answer) => answer,
             Err(_) => Err("it does not answer in time".to_owned()),
@@ -93,8 +95,10 @@ impl Prober {
         let mut head = RequestHeader::build("GET", path.as_bytes(), Some(3))?;
         head.insert_header(header::HOST, host)?;
         head.insert_header(header::USER_AGENT, "portcullis-health")?;
-        head.insert_header(header::CONNECTION, "close")?;
         let (mut session, _) = self.connector.get_http_session(target).await?;
+        if session.as_http1().is_some() {
+            head.insert_header(header::CONNECTION, "close")?;
+        }
         session.write_request_header(Box::new(head)).await?;
         session.finish_request_body().await?;
         let mut status = 0;

@@ -1,6 +1,6 @@
 //! What is asked of the verifier, and what it says.
 
-use super::{Fault, Principal};
+use super::{Fault, Principal, Standing};
 use crate::config::plan::{IssuerId, Policy, Proof};
 
 /// How the proof was had; the metric label `source`.
@@ -61,4 +61,6 @@ pub struct Verdict {
     pub issuer: Option<IssuerId>,
     pub source: Source,
     pub outcome: Result<Principal, Fault>,
+    /// The proof itself, for what lives on it longer than a request.
+    pub standing: Option<Standing>,
 }
