@@ -135,9 +135,11 @@ fn upstream(peers: usize, balance: Balance) -> UpstreamPlan {
             })
             .collect(),
         dns: None,
+        resolver: Vec::new(),
         balance,
         health: None,
         outlier: None,
+        slow_start: None,
         timeouts: UpstreamTimeouts {
             connect: second,
             read: second,
@@ -153,6 +155,7 @@ fn upstream(peers: usize, balance: Balance) -> UpstreamPlan {
             max: second,
         },
         max_in_flight: None,
+        max_in_flight_per_peer: None,
         rate: None,
         fallback: None,
         tls: None,

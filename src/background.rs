@@ -15,14 +15,7 @@ use crate::edge::Tls;
 use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Metrics;
 use crate::reload::Reload;
-use crate::upstream::{Peer, Pool};
-
-/// How often a peer's name is looked up again.
-const LOOK_UP_EVERY: Duration = Duration::from_secs(10);
-/// How often the addresses of a pool's name are looked up again.
-const FIND_EVERY: Duration = Duration::from_secs(5);
-/// How soon after a look-up that brought nothing.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
+use crate::upstream::Pool;
 
 /// How often the files of TLS are looked at.
 const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(2);
@@ -111,35 +104,7 @@ fn tend(jobs: &mut Jobs, gateway: &Gateway) {
 }
 
 async fn keep_pool(pool: Arc<Pool>) {
-    let peers = pool.peers();
-    let names = peers.iter().filter(|peer| peer.is_name());
-    let mut resolving = tokio::task::JoinSet::new();
-    for peer in names {
-        let (pool, peer) = (pool.clone(), peer.clone());
-        resolving.spawn(async move { keep_resolved(&pool, &peer).await });
-    }
-    tokio::join!(pool.keep_checked(), keep_found(&pool), keep_trusting(&pool));
-    while resolving.join_next().await.is_some() {}
-}
-/// All addresses of a pool's name.
-async fn keep_found(pool: &Pool) {
-    let Some(name) = pool.dns() else {
-        return;
-    };
-    loop {
-        match tokio::net::lookup_host(name).await {
-            Ok(addresses) => pool.found(addresses),
-            Err(error) => {
-                let pool = &pool.name;
-                log::warn!("upstream {pool}: cannot look up {name}: {error}");
-            }
-        }
-        let again = match pool.peers().is_empty() {
-            true => LOOK_UP_AGAIN,
-            false => FIND_EVERY,
-        };
-        tokio::time::sleep(again).await;
-    }
+    tokio::join!(pool.keep_checked(), pool.keep_found(), keep_trusting(&pool));
 }
 
 /// A mounted secret changes by a link that is put in place of another, so nothing but the contents tells.
@@ -173,25 +138,5 @@ async fn keep_trusting(pool: &Pool) {
             Ok(Some(Err(why))) => log::error!("upstream {name} keeps its old TLS files: {why}"),
             Ok(None) | Err(_) => {}
         }
-    }
-}
-
-/// The system's resolver, so that `/etc/hosts` and a container's DNS are honoured; a failed look-up keeps the last
-/// address.
-async fn keep_resolved(pool: &Pool, peer: &Peer) {
-    loop {
-        let found = tokio::net::lookup_host(peer.address()).await;
-        let again = match found.map(|mut addresses| addresses.next()) {
-            Ok(Some(address)) => {
-                pool.resolved(peer, address);
-                LOOK_UP_EVERY
-            }
-            Ok(None) => LOOK_UP_AGAIN,
-            Err(error) => {
-                log::warn!("cannot look up peer {}: {error}", peer.address());
-                LOOK_UP_AGAIN
-            }
-        };
-        tokio::time::sleep(again).await;
     }
 }

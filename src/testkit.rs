@@ -107,9 +107,11 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
             })
             .collect(),
         dns: None,
+        resolver: Vec::new(),
         balance: Balance::RoundRobin,
         health: None,
         outlier: None,
+        slow_start: None,
         timeouts: UpstreamTimeouts {
             connect: Duration::from_secs(1),
             read: Duration::from_secs(30),
@@ -128,6 +130,7 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
             max: Duration::from_millis(250),
         },
         max_in_flight: None,
+        max_in_flight_per_peer: None,
         rate: None,
         fallback: None,
         tls: None,

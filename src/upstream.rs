@@ -2,6 +2,8 @@
 
 mod balance;
 mod breaker;
+mod layout;
+mod names;
 mod peer;
 mod pool;
 mod probe;
@@ -9,6 +11,8 @@ mod retry;
 mod standing;
 mod tried;
 mod trust;
+mod vacancies;
+mod warmth;
 
 use std::sync::Arc;
 
@@ -26,7 +30,7 @@ use crate::observe::metrics::Metrics;
 /// Why no peer was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPeer {
-    /// More requests are in flight than the pool allows.
+    /// More requests are in flight than the pool, or each of its peers, allows.
     Busy,
     /// Too many requests have failed: nobody is asked for a while, in seconds.
     Open { retry_after: u32 },
@@ -83,7 +87,7 @@ impl Upstreams {
 
     /// Where on a pool's ring a request belongs.
     pub fn place_of(what: &impl std::hash::Hash) -> u64 {
-        balance::place_of(what)
+        layout::place_of(what)
     }
 
     /// Counts the peers anew, for whoever asks when no request does.

@@ -2,10 +2,14 @@
 //!
 //! Each reader says in words what it expected and, where it can tell, what was probably meant.
 
-use std::net::SocketAddr;
+mod address;
+
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+use address::dns_name;
+pub(super) use address::{address, authority, dns, peer, resolver};
 
 use super::diagnostic::{Fault, nearest};
 use super::tree::redact;
@@ -90,72 +94,6 @@ pub(super) fn percent(text: &str) -> Result<u8, Fault> {
             Fault::new(format!("{} is not a percentage", quoted(text)))
                 .hint("write a whole number from 1 to 100 with a percent sign, such as `20%`")
         })
-}
-
-/// An IP address and a port to listen on.
-pub(super) fn address(text: &str) -> Result<SocketAddr, Fault> {
-    let fault = Fault::new(format!("{} is not an address to listen on", quoted(text)));
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() == 0 => {
-            Err(fault.hint("write the port: nobody could find a port that is chosen at start"))
-        }
-        Ok(address) => Ok(address),
-        Err(_) => Err(
-            match text.strip_prefix(':').or(text.strip_prefix("localhost:")) {
-                Some(port) if text.starts_with(':') => {
-                    fault.hint(format!("write `0.0.0.0:{port}`"))
-                }
-                Some(port) => fault.hint(format!("write `127.0.0.1:{port}`")),
-                None if text.parse::<u16>().is_ok() => {
-                    fault.hint(format!("write `0.0.0.0:{text}`"))
-                }
-                None => fault
-                    .hint("write an IP address and a port, such as `0.0.0.0:8072` or `[::]:8072`"),
-            },
-        ),
-    }
-}
-
-/// `host:port` of something we connect to.
-pub(super) fn peer(text: &str) -> Result<(), Fault> {
-    let fault = || Fault::new(format!("{} is not a peer's address", quoted(text)));
-    if text.contains("://") {
-        return Err(
-            fault().hint("write `host:port` without a scheme; `tls` on the upstream makes it TLS")
-        );
-    }
-    if text.contains(['/', '@']) {
-        return Err(fault().hint("write `host:port` and nothing else"));
-    }
-    let Some((name, port)) = text.rsplit_once(':') else {
-        return Err(fault().hint(format!("write the port: `{}:8080`", redact(text))));
-    };
-    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(fault().hint("the port is a number from 1 to 65535"));
-    }
-    let known = match name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => dns_name(name),
-    };
-    if known {
-        Ok(())
-    } else {
-        Err(fault().hint(
-            "write a host name, an IPv4 address or an IPv6 address in brackets, then `:port`",
-        ))
-    }
-}
-
-fn dns_name(name: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// A network in CIDR form without host bits.

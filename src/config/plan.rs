@@ -24,8 +24,8 @@ pub use dpop::{Dpop, PublicUrl, Schemes};
 pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
-    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, OwnCertificate, PeerPlan, RatePlan,
-    RetryOn, RetryPlan, Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, CheckPlan, DnsPlan, FallbackPlan, HashOn, HealthPlan, OutlierPlan, OwnCertificate,
+    PeerPlan, RatePlan, RetryOn, RetryPlan, Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 
 use super::secret::Secret;

@@ -120,6 +120,9 @@ fn scalar_schema(format: Format) -> Value {
         | Format::File
         | Format::Address
         | Format::Peer
+        | Format::Dns
+        | Format::Resolver
+        | Format::Authority
         | Format::Network
         | Format::Host
         | Format::Origin

@@ -75,6 +75,10 @@ pub(super) enum Format {
     Percent,
     Address,
     Peer,
+    /// A name whose addresses or services are peers.
+    Dns,
+    /// A name server.
+    Resolver,
     Network,
     Name,
     File,
@@ -82,6 +86,8 @@ pub(super) enum Format {
     UrlOrFile,
     Issuer,
     Host,
+    /// What may stand in a request's `Host`.
+    Authority,
     RoutePath,
     Method,
     Origin,

@@ -72,7 +72,16 @@ fn explains_numbers(format: Format) -> bool {
     use Format::*;
     matches!(
         format,
-        Duration | DurationOrZero | Size | SizeOrZero | Percent | Address | Peer | Network
+        Duration
+            | DurationOrZero
+            | Size
+            | SizeOrZero
+            | Percent
+            | Address
+            | Peer
+            | Dns
+            | Resolver
+            | Network
     )
 }
 
@@ -98,6 +107,9 @@ pub(super) fn scalar(format: Format, text: &str) -> Result<(), Fault> {
         Format::Percent => format::percent(text).map(drop),
         Format::Address => format::address(text).map(drop),
         Format::Peer => format::peer(text),
+        Format::Dns => format::dns(text).map(drop),
+        Format::Resolver => format::resolver(text).map(drop),
+        Format::Authority => format::authority(text),
         Format::Network => format::network(text).map(drop),
         Format::Name => format::name(text),
         Format::File => format::file(text),
@@ -146,6 +158,9 @@ pub(super) fn name_of(format: Format) -> &'static str {
         Format::Percent => "a percentage",
         Format::Address => "an address to listen on",
         Format::Peer => "an address `host:port`",
+        Format::Dns => "a name `host:port` or `_service._proto.name`",
+        Format::Resolver => "the address of a name server",
+        Format::Authority => "a host name or address, with or without a port",
         Format::Network => "a network",
         Format::Name => "a name",
         Format::File => "a path",

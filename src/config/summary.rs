@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::plan::{Access, Algorithm, Dpop, KeysFrom, Plan, Policy, Proof, RoutePlan};
+use super::plan::{Access, Algorithm, DnsPlan, Dpop, KeysFrom, Plan, Policy, Proof, RoutePlan};
 
 /// One line per listener, issuer, upstream and route; no secret.
 pub fn summary(plan: &Plan) -> String {
@@ -72,7 +72,10 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
             weight => format!("{} (weight {weight})", peer.address),
         });
         let named = upstream.dns.iter();
-        let named = named.map(|name| format!("all addresses of {name}"));
+        let named = named.map(|name| match name {
+            DnsPlan::Addresses { .. } => format!("all addresses of {name}"),
+            DnsPlan::Services(_) => format!("the services of {name}"),
+        });
         let peers: Vec<String> = listed.chain(named).collect();
         let tls = match &upstream.tls {
             Some(tls) => format!(" over TLS as {}", tls.server_name),

@@ -11,7 +11,7 @@ use super::life::caller;
 use super::tunnel::{self, Tunnel};
 use super::{Gateway, Life, Listener, refuse};
 use crate::authorize::Permit;
-use crate::config::plan::{Balance, HashOn};
+use crate::config::plan::{Balance, HashOn, RoutePlan};
 use crate::forward;
 use crate::observe::metrics::Carried;
 use crate::reject::Rejection;
@@ -35,9 +35,7 @@ impl Life {
             gateway.upstreams.open(id, permit),
             gateway.plan.upstream(id),
         );
-        let left = route
-            .timeout
-            .saturating_sub(now.saturating_sub(self.started));
+        let left = self.left(route, now);
         if left.is_zero() {
             return Err(Rejection::UpstreamTimeout);
         }
@@ -45,6 +43,10 @@ impl Life {
             Balance::Hash(on) => hash_key(on, listener, session, target, permit),
             Balance::RoundRobin | Balance::LeastRequest | Balance::Random => 0,
         };
+        // The place at the last peer is free for this attempt too.
+        if let Some(last) = &mut self.chosen {
+            last.leave();
+        }
         let (chosen, mut peer) = pool.choose(&mut self.tried, key, now)?;
         self.chosen = Some(chosen);
         self.again = false;
@@ -53,6 +55,15 @@ impl Life {
         self.interims = 0;
         // Pingora hands the body over again from its beginning.
         self.body.bytes = 0;
+        // No wait may be longer than the whole.
+        let options = &mut peer.options;
+        for wait in [
+            &mut options.connection_timeout,
+            &mut options.total_connection_timeout,
+            &mut options.write_timeout,
+        ] {
+            *wait = Some(wait.map_or(left, |own| own.min(left)));
+        }
         self.silence = peer.options.read_timeout.map_or(left, |own| own.min(left));
         peer.options.read_timeout = match self.tunnel {
             Tunnel::Asked => {
@@ -231,8 +242,14 @@ impl Life {
             return None;
         }
         let (pool, _) = self.at(gateway)?;
-        let route = gateway.plan.route(self.route?);
-        Some(pool.pause(&self.tried).min(route.timeout))
+        let left = self.left(gateway.plan.route(self.route?), gateway.clock.monotonic());
+        Some(pool.pause(&self.tried).min(left))
+    }
+
+    /// What is left of the route's time.
+    fn left(&self, route: &RoutePlan, now: Duration) -> Duration {
+        let gone = now.saturating_sub(self.started);
+        route.timeout.saturating_sub(gone)
     }
 
     /// Whether the upstream has failed this request, as its breaker sees it; `None` if it ended for another reason.

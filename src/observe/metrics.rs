@@ -14,7 +14,9 @@ use std::time::Duration;
 use prometheus::{Encoder, Histogram, IntCounter, IntGauge, TextEncoder};
 
 pub use issuer::IssuerMetrics;
-pub use labels::{Asked, Carried, Heard, Judged, Kept, ProofSource, Refresh, Reload, Unopened};
+pub use labels::{
+    Asked, Carried, Heard, Judged, Kept, Looked, ProofSource, Refresh, Reload, Unopened,
+};
 pub use upstream::UpstreamMetrics;
 
 use self::families::Families;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -10,14 +10,21 @@ use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
 use super::standing::{Standing, State};
 use super::trust::{self, Trust};
-use crate::config::plan::{UpstreamPlan, UpstreamTimeouts};
+use super::vacancies::Vacancies;
+use super::warmth::Warmth;
+use crate::config::plan::{DnsPlan, UpstreamPlan, UpstreamTimeouts};
 
 /// A peer is a `host:port` and, once that name is known, a ready-made Pingora peer to clone.
 pub struct Peer {
     address: String,
-    weight: u32,
+    /// These two may change where a name server says them.
+    weight: AtomicU32,
+    priority: AtomicU16,
+    /// Its number in the pool, which another one may have when it is gone.
+    slot: usize,
     in_flight: Arc<AtomicU32>,
     pub(super) standing: Arc<Standing>,
+    pub(super) warmth: Arc<Warmth>,
     template: ArcSwapOption<HttpPeer>,
     build: Arc<Template>,
 }
@@ -31,6 +38,8 @@ pub(super) struct Template {
     timeouts: UpstreamTimeouts,
     /// `None` without files of its own.
     pub(super) trust: Option<Arc<Trust>>,
+    /// `None`: a peer may have any number of requests.
+    vacancies: Option<Arc<Vacancies>>,
 }
 
 /// Requests at once over one HTTP/2 connection; a peer that allows fewer is heard. More of them open another one.
@@ -53,6 +62,7 @@ impl Template {
                 .filter(|files| files.ca.is_some() || files.own.is_some())
                 .map(|files| Trust::open(plan, files))
                 .transpose()?,
+            vacancies: Vacancies::of(plan).map(Arc::new),
         }))
     }
 
@@ -89,17 +99,26 @@ impl Template {
 }
 
 impl Peer {
-    pub(super) fn new(address: &str, weight: u32, build: Arc<Template>) -> Self {
+    pub(super) fn new(
+        address: &str,
+        weight: u32,
+        slot: usize,
+        warmth: Warmth,
+        build: Arc<Template>,
+    ) -> Self {
         let peer = Peer {
             address: address.to_owned(),
-            weight,
+            weight: AtomicU32::new(weight),
+            priority: AtomicU16::new(0),
+            slot,
             in_flight: Arc::default(),
             standing: Arc::default(),
+            warmth: Arc::new(warmth),
             template: ArcSwapOption::empty(),
             build,
         };
         if let Ok(known) = address.parse() {
-            peer.resolved(known);
+            peer.resolved(&[known]);
         }
         peer
     }
@@ -108,7 +127,7 @@ impl Peer {
     pub(super) fn known_as(self, old: &Peer, checked: bool) -> Self {
         let address = old.template.load();
         if let Some(address) = address.as_ref().and_then(|peer| peer._address.as_inet()) {
-            self.resolved(*address);
+            self.resolved(&[*address]);
         }
         Peer {
             in_flight: old.in_flight.clone(),
@@ -116,12 +135,39 @@ impl Peer {
                 true => old.standing.clone(),
                 false => self.standing,
             },
+            warmth: old.warmth.clone(),
             ..self
         }
     }
 
     pub fn weight(&self) -> u32 {
-        self.weight
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Peers with a lower one go first.
+    pub fn priority(&self) -> u16 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    pub(super) fn vacancies(&self) -> Option<&Arc<Vacancies>> {
+        self.build.vacancies.as_ref()
+    }
+
+    /// True if it is another rank than before.
+    pub(super) fn ranked(&self, weight: u32, priority: u16) -> bool {
+        let weight_before = self.weight.swap(weight, Ordering::Relaxed);
+        let priority_before = self.priority.swap(priority, Ordering::Relaxed);
+        (weight_before, priority_before) != (weight, priority)
+    }
+
+    /// Whether it has as many requests as it may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.vacancies()
+            .is_some_and(|vacancies| self.in_flight() >= vacancies.most())
     }
 
     /// Requests that this gateway has at the peer.
@@ -132,7 +178,7 @@ impl Peer {
     /// Whether the next request would wait for fewer here, each measured by its weight.
     pub(super) fn less_loaded_than(&self, other: &Peer) -> bool {
         let load = |peer: &Peer| u64::from(peer.in_flight()) + 1;
-        load(self) * u64::from(other.weight) < load(other) * u64::from(self.weight)
+        load(self) * u64::from(other.weight()) < load(other) * u64::from(self.weight())
     }
 
     /// `host:port` as configured.
@@ -140,9 +186,16 @@ impl Peer {
         &self.address
     }
 
-    /// Whether the address is a name, which has to be looked up.
-    pub fn is_name(&self) -> bool {
-        self.address.parse::<SocketAddr>().is_err()
+    /// The name that has to be looked up, if it is one.
+    pub(super) fn name(&self) -> Option<DnsPlan> {
+        if self.address.parse::<SocketAddr>().is_ok() {
+            return None;
+        }
+        let (host, port) = self.address.rsplit_once(':')?;
+        Some(DnsPlan::Addresses {
+            host: host.to_owned(),
+            port: port.parse().ok()?,
+        })
     }
 
     /// Without an address to connect to, a peer is no better than one that is down.
@@ -153,15 +206,32 @@ impl Peer {
         }
     }
 
-    /// The name's address from now on; the last one is kept until another comes. True if it is the first.
-    pub(super) fn resolved(&self, address: SocketAddr) -> bool {
+    /// The name's addresses from now on, of which the one in use is kept if it is still there. None of them changes
+    /// nothing. True if one is known for the first time.
+    pub(super) fn resolved(&self, addresses: &[SocketAddr]) -> bool {
+        use pingora::protocols::l4::socket::SocketAddr::Inet;
         let known = self.template.load();
-        let new = pingora::protocols::l4::socket::SocketAddr::Inet(address);
-        if known.as_ref().is_none_or(|peer| peer._address != new) {
-            self.template
-                .store(Some(Arc::new(self.build.peer(address))));
-        }
+        let stays = |peer: &Arc<HttpPeer>| addresses.iter().any(|a| peer._address == Inet(*a));
+        let (Some(first), false) = (addresses.first(), known.as_ref().is_some_and(stays)) else {
+            return false;
+        };
+        self.template.store(Some(Arc::new(self.build.peer(*first))));
         known.is_none()
+    }
+
+    /// As [`Peer::connectable`], for a check that goes to another port, or without TLS.
+    pub(super) fn checkable(&self, port: Option<u16>, plain: bool) -> Option<Box<HttpPeer>> {
+        let known = self.template.load();
+        let mut address = *known.as_ref()?._address.as_inet()?;
+        address.set_port(port.unwrap_or(address.port()));
+        if plain {
+            return Some(Box::new(HttpPeer::new(address, false, String::new())));
+        }
+        let mut peer = Box::new(self.build.peer(address));
+        if let Some(trust) = &self.build.trust {
+            trust.apply(&mut peer);
+        }
+        Some(peer)
     }
 
     /// A Pingora peer of one's own; `None` while the name is unknown.
@@ -175,22 +245,49 @@ impl Peer {
     }
 }
 
-/// Counts one request at its peer until dropped.
-pub struct AtPeer(Arc<Peer>);
+/// Counts one request at its peer until it leaves or is dropped.
+pub struct AtPeer {
+    peer: Arc<Peer>,
+    left: bool,
+}
 
 impl AtPeer {
-    pub(super) fn new(peer: Arc<Peer>) -> Self {
-        peer.in_flight.fetch_add(1, Ordering::Relaxed);
-        AtPeer(peer)
+    /// `None` if the peer is full.
+    pub(super) fn enter(peer: &Arc<Peer>) -> Option<Self> {
+        let entered = match peer.vacancies() {
+            Some(vacancies) => vacancies.enter(peer.slot, &peer.in_flight),
+            None => {
+                peer.in_flight.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+        };
+        entered.then(|| AtPeer {
+            peer: peer.clone(),
+            left: false,
+        })
     }
 
     pub fn peer(&self) -> &Arc<Peer> {
-        &self.0
+        &self.peer
+    }
+
+    /// The attempt is over: the next one may be at this peer too.
+    pub fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        let peer = &self.peer;
+        match peer.vacancies() {
+            Some(vacancies) => vacancies.leave(peer.slot, &peer.in_flight),
+            None => {
+                peer.in_flight.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 
 impl Drop for AtPeer {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.leave();
     }
 }

@@ -1,48 +1,56 @@
-//! A named pool: its peers, who of them may be chosen, and a cap on what is in flight.
+//! A named pool: its peers, who of them is chosen, and caps on what is in flight.
 
 mod again;
+mod checks;
+mod discovery;
+mod members;
 mod renewed;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::upstreams::peer::HttpPeer;
 use prometheus::IntGauge;
-use tokio::task::JoinSet;
 
 use self::renewed::{breaker, members};
 use super::NoPeer;
-use super::balance::{Chooser, Layout};
+use super::balance::{Chooser, Wish};
 use super::breaker::{Breaker, Ticket};
+use super::layout::Layout;
+use super::names::Names;
 use super::peer::{AtPeer, Peer, Template};
-use super::probe::Prober;
 use super::retry::{self, Budget};
-use super::standing::State;
 use super::tried::{Failure, Tried};
 use super::trust::Trust;
-use crate::clock::{Clock, millis};
-use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
+use super::warmth::Warmth;
+use crate::clock::Clock;
+use crate::config::plan::{
+    Balance, DnsPlan, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan,
+};
 use crate::observe::metrics::{Metrics, UpstreamMetrics};
 
 /// A name with more addresses than this is a mistake, or an attack.
-const MOST_MEMBERS: usize = 1024;
+pub(super) const MOST_MEMBERS: usize = 1024;
+/// How often a peer is chosen anew because others filled the chosen one in the meantime.
+const RACES: usize = 16;
 
 pub struct Pool {
     pub name: Arc<str>,
     plan: UpstreamPlan,
     members: ArcSwap<Vec<Arc<Peer>>>,
-    /// The name whose addresses are the members.
-    dns: Option<String>,
+    /// The name that says who the members are.
+    dns: Option<DnsPlan>,
+    names: Names,
     template: Arc<Template>,
     chooser: Chooser,
     layout: ArcSwap<Layout>,
     /// Held while the peers are laid out anew, so that the last one who does it has seen everything.
     arranging: Mutex<()>,
-    /// Milliseconds of the monotonic clock: when the next ejection ends.
+    /// Milliseconds of the monotonic clock: when the next ejection, or slow start, ends.
     due: AtomicU64,
+    slow_start: Option<Duration>,
     health: Option<HealthPlan>,
     outlier: Option<OutlierPlan>,
     retries: RetryPlan,
@@ -85,9 +93,11 @@ impl Pool {
             plan: plan.clone(),
             members: ArcSwap::from_pointee(members(plan, &template, old)),
             dns: plan.dns.clone(),
+            names: Names::new(&plan.resolver),
             template,
-            layout: ArcSwap::from_pointee(Layout::new(Vec::new(), &plan.balance)),
-            chooser: Chooser::new(plan.balance.clone()),
+            layout: ArcSwap::from_pointee(Layout::new(Vec::new(), &plan.balance, |_| false)),
+            chooser: Chooser::new(plan.balance.clone(), plan.slow_start),
+            slow_start: plan.slow_start,
             arranging: Mutex::new(()),
             due: AtomicU64::new(u64::MAX),
             health: plan.health.clone(),
@@ -109,9 +119,9 @@ impl Pool {
         self.members.load_full()
     }
 
-    /// The name whose addresses are the peers.
-    pub fn dns(&self) -> Option<&str> {
-        self.dns.as_deref()
+    /// The name that says who the peers are.
+    pub fn dns(&self) -> Option<&DnsPlan> {
+        self.dns.as_ref()
     }
 
     /// Requests at the pool now.
@@ -121,82 +131,6 @@ impl Pool {
 
     pub fn balance(&self) -> &Balance {
         self.chooser.balance()
-    }
-
-    /// A peer's name has this address from now on.
-    pub fn resolved(&self, peer: &Peer, address: SocketAddr) {
-        if peer.resolved(address) {
-            self.arrange(&self.alone(), self.clock.monotonic());
-        }
-    }
-
-    /// The pool's name has these addresses from now on; none of them changes nothing. A peer whose address stays
-    /// keeps what is known of it, and requests that are at a peer that went may end there.
-    pub fn found(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        let mut addresses: Vec<SocketAddr> = addresses.into_iter().take(MOST_MEMBERS).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        if addresses.is_empty() {
-            return;
-        }
-        let alone = self.alone();
-        let old = self.members.load();
-        let member = |address: SocketAddr| {
-            let text = address.to_string();
-            let known = old.iter().find(|peer| peer.address() == text).cloned();
-            known.unwrap_or_else(|| Arc::new(Peer::new(&text, 1, self.template.clone())))
-        };
-        let new: Vec<Arc<Peer>> = addresses.into_iter().map(member).collect();
-        let same = |(a, b): (&Arc<Peer>, &Arc<Peer>)| Arc::ptr_eq(a, b);
-        if old.len() == new.len() && old.iter().zip(&new).all(same) {
-            return;
-        }
-        log::info!("upstream {}: {} peers", self.name, new.len());
-        self.members.store(Arc::new(new));
-        self.arrange(&alone, self.clock.monotonic());
-    }
-
-    fn alone(&self) -> MutexGuard<'_, ()> {
-        self.arranging
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lays out the peers that may be chosen.
-    fn arrange(&self, _alone: &MutexGuard<'_, ()>, now: Duration) {
-        let members = self.members.load();
-        let mut counts = [0; 3];
-        let mut usable = Vec::with_capacity(members.len());
-        let mut due = u64::MAX;
-        for peer in members.iter() {
-            let state = peer.state(now);
-            counts[state as usize] += 1;
-            if state == State::Healthy {
-                usable.push(peer.clone());
-            }
-            if let Some(until) = peer.standing.ejected_until(now) {
-                due = due.min(until);
-            }
-        }
-        self.metrics.peers(counts);
-        self.layout
-            .store(Arc::new(Layout::new(usable, self.balance())));
-        self.due.store(due, Ordering::Release);
-    }
-
-    /// Takes peers back whose ejection is over.
-    fn take_back(&self, now: Duration) {
-        if millis(now) < self.due.load(Ordering::Acquire) {
-            return;
-        }
-        // Who comes second need not wait: the layout that is there is still right for all but one peer.
-        if let Ok(alone) = self.arranging.try_lock() {
-            self.arrange(&alone, now);
-        }
-    }
-
-    pub(super) fn refresh(&self) {
-        self.take_back(self.clock.monotonic());
     }
 
     /// A place in the pool.
@@ -222,13 +156,13 @@ impl Pool {
         Ok(place)
     }
 
-    /// The next peer that is not among those that were tried. A pool that hashes goes by `key`.
+    /// The next peer that is not among those that were tried, and not full.
     ///
     /// A peer that took the request and failed is asked again where there is no other. One that had only let a
     /// connection die in Pingora's pool is not among them.
     ///
     /// # Errors
-    /// [`NoPeer::Exhausted`].
+    /// [`NoPeer::Busy`] when all that could be asked are full, else [`NoPeer::Exhausted`].
     pub fn choose(
         &self,
         tried: &mut Tried,
@@ -237,19 +171,29 @@ impl Pool {
     ) -> Result<(AtPeer, Box<HttpPeer>), NoPeer> {
         self.take_back(now);
         let layout = self.layout.load();
-        let again = tried.attempts > 0;
-        let another = |peer: &Peer| tried.has_refused(peer) || tried.has_failed(peer);
-        let chosen = self
-            .chooser
-            .choose(&layout, key, again, another)
-            .or_else(|| {
-                let refused = |peer: &Peer| tried.has_refused(peer);
-                self.chooser.choose(&layout, key, again, refused)
-            })
-            .ok_or(NoPeer::Exhausted)?;
-        tried.attempts += 1;
-        let peer = chosen.connectable().ok_or(NoPeer::Exhausted)?;
-        Ok((AtPeer::new(chosen.clone()), peer))
+        let wish = Wish {
+            key,
+            again: tried.attempts > 0,
+            now,
+        };
+        let refused = |peer: &Peer| tried.has_refused(peer) || peer.is_full();
+        let another = |peer: &Peer| refused(peer) || tried.has_failed(peer);
+        for _ in 0..RACES {
+            let chosen = self.chooser.choose(&layout, wish, another);
+            let again = || self.chooser.choose(&layout, wish, refused);
+            let Some(chosen) = chosen.or_else(again) else {
+                break;
+            };
+            if let Some(place) = AtPeer::enter(chosen) {
+                let peer = chosen.connectable().ok_or(NoPeer::Exhausted)?;
+                tried.attempts += 1;
+                return Ok((place, peer));
+            }
+        }
+        Err(match layout.peers().any(|peer| !tried.has_refused(peer)) {
+            true => NoPeer::Busy,
+            false => NoPeer::Exhausted,
+        })
     }
 
     /// The files that its connections are made with, if it has any.
@@ -277,83 +221,6 @@ impl Pool {
         if peer.standing.failed(outlier.failures, now) {
             self.eject(peer, outlier, now);
         }
-    }
-
-    /// Leaves a peer out, unless more than half of the pool were then out: when that many fail, it is not their fault
-    /// alone, and those that are left would be overrun.
-    fn eject(&self, peer: &Peer, outlier: &OutlierPlan, now: Duration) {
-        let alone = self.alone();
-        let members = self.members.load();
-        let healthy = |peer: &&Arc<Peer>| peer.state(now) == State::Healthy;
-        let out = members.len() - members.iter().filter(healthy).count();
-        if peer.state(now) != State::Healthy || (out + 1) * 2 > members.len() {
-            return;
-        }
-        let length = peer.standing.eject(outlier.eject, now);
-        self.arrange(&alone, now);
-        drop(alone);
-        let (pool, address) = (&self.name, peer.address());
-        let seconds = length.as_secs();
-        log::warn!("upstream {pool}: peer {address} keeps failing and is left out for {seconds} s");
-    }
-
-    /// Asks all peers again and again, until the task is dropped. At once where there is nothing to ask.
-    pub async fn keep_checked(&self) {
-        let Some(plan) = &self.health else {
-            return;
-        };
-        let prober = Arc::new(Prober::new(plan.clone()));
-        let mut rounds = tokio::time::interval(plan.interval);
-        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            rounds.tick().await;
-            let mut asked = JoinSet::new();
-            for peer in self.peers().iter() {
-                let (peer, prober) = (peer.clone(), prober.clone());
-                asked.spawn(async move {
-                    tokio::time::sleep(prober.jitter()).await;
-                    let answer = prober.ask(&peer).await;
-                    (peer, answer)
-                });
-            }
-            while let Some(done) = asked.join_next().await {
-                if let Ok((peer, answer)) = done {
-                    self.checked(&peer, &answer, plan);
-                }
-            }
-        }
-    }
-
-    fn checked(&self, peer: &Peer, answer: &Result<(), String>, plan: &HealthPlan) {
-        if !peer.standing.checked(answer.is_ok(), plan) {
-            return;
-        }
-        self.arrange(&self.alone(), self.clock.monotonic());
-        let (pool, address) = (&self.name, peer.address());
-        match answer {
-            Ok(()) => log::info!("upstream {pool}: peer {address} is healthy again"),
-            Err(why) => log::warn!("upstream {pool}: peer {address} is unhealthy: {why}"),
-        }
-    }
-
-    /// # Errors
-    /// Why no request can be sent, in one sentence.
-    pub fn readiness(&self) -> Result<(), String> {
-        self.refresh();
-        if !self.layout.load().peers().is_empty() {
-            return Ok(());
-        }
-        let members = self.members.load();
-        if let (Some(name), true) = (&self.dns, members.is_empty()) {
-            return Err(format!("no address of {name} is known yet"));
-        }
-        let now = self.clock.monotonic();
-        let count = |state| members.iter().filter(|p| p.state(now) == state).count();
-        Err(format!(
-            "no peer is healthy: {} unhealthy, {} ejected",
-            count(State::Unhealthy),
-            count(State::Ejected)
-        ))
     }
 }
 

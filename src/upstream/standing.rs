@@ -115,9 +115,11 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::plan::CheckPlan;
 
     const PLAN: HealthPlan = HealthPlan {
-        path: String::new(),
+        check: CheckPlan::Tcp,
+        port: None,
         interval: Duration::from_secs(5),
         timeout: Duration::from_secs(1),
         healthy: 2,

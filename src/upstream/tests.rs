@@ -139,12 +139,12 @@ fn a_second_attempt_takes_no_turn() {
 fn a_peer_without_an_address_is_skipped() {
     let peers = [("accounts.internal:80", 3), ("127.0.0.1:2", 1)];
     with_pool(upstream("a", &peers), |pool| {
-        assert!(pool.peers()[0].is_name());
-        assert!(!pool.peers()[1].is_name());
+        assert!(pool.peers()[0].name().is_some());
+        assert_eq!(pool.peers()[1].name(), None);
         assert_eq!(pool.peers()[0].address(), "accounts.internal:80");
         assert!((0..8).all(|_| next(pool) == 2));
 
-        pool.resolved(&pool.peers()[0], "10.0.0.9:80".parse().unwrap());
+        pool.resolved(&pool.peers()[0], &["10.0.0.9:80".parse().unwrap()]);
         let turns: Vec<u16> = (0..4).map(|_| next(pool)).collect();
         assert_eq!(turns.iter().filter(|port| **port == 80).count(), 3);
     });
@@ -159,7 +159,7 @@ fn a_name_that_moved_is_followed() {
         );
         for address in ["10.0.0.1:80", "[2001:db8::1]:80", "10.0.0.2:80"] {
             let address: SocketAddr = address.parse().unwrap();
-            pool.resolved(&pool.peers()[0], address);
+            pool.resolved(&pool.peers()[0], &[address]);
             let peer = first(pool);
             assert_eq!(peer._address.as_inet(), Some(&address));
         }

@@ -10,7 +10,8 @@ use portcullis::clock::Clock;
 use portcullis::demo::issuer::{Issuer, IssuerOptions};
 
 use crate::support::{
-    Authority, Closed, Connection, Gateway, Origin, Scratch, SecureOrigin, Setup, eventually, get,
+    Authority, Closed, Connection, Gateway, Origin, Scratch, SecureOrigin, Setup, Wire, eventually,
+    get,
 };
 
 const ROUTES: &str = "[{ name: open, match: { path: /open }, upstream: pool, access: public }]";
@@ -182,6 +183,155 @@ fn checks_go_over_the_tls_of_requests() {
     for _ in 0..3 {
         assert_eq!(ask(&gateway), 200);
     }
+}
+
+/// One result decides, and the timeout is what a machine that is busy may need.
+const SOON: &str = "interval: 200ms, timeout: 200ms, healthy: 1, unhealthy: 1";
+
+#[test]
+fn a_check_by_tcp_asks_for_a_connection_and_nothing_else() {
+    let (taking, closed) = (Wire::start(), Closed::new());
+    let gateway = start(
+        &[taking.address(), closed.address()],
+        &format!("health: {{ kind: tcp, {SOON} }}"),
+        Clock::system(),
+    );
+    has(&gateway, "unhealthy", 1.0);
+    has(&gateway, "healthy", 1.0);
+    assert_eq!(taking.accept().rest(), b"", "not a byte is sent");
+    let state = get(gateway.admin(), "/upstreams", None).json();
+    assert_eq!(state[0]["peers"][1]["state"], "unhealthy");
+}
+
+#[test]
+fn a_check_by_tls_asks_for_the_certificate_that_requests_want() {
+    let (authority, files) = (Authority::new(), Scratch::new());
+    let ca = files.write("ca.pem", &authority.pem);
+    let right = SecureOrigin::start(&authority.certify("accounts.internal"));
+    let wrong = SecureOrigin::start(&authority.certify("loans.internal"));
+    let plain = Origin::start();
+    let gateway = start(
+        &[right.address(), wrong.address(), plain.address()],
+        &format!(
+            "health: {{ kind: tls, interval: 5s, timeout: 5s, unhealthy: 1 }}, \
+             tls: {{ server_name: accounts.internal, ca: '{}' }}",
+            ca.display()
+        ),
+        Clock::system(),
+    );
+    has(&gateway, "unhealthy", 2.0);
+    for _ in 0..3 {
+        assert_eq!(ask(&gateway), 200);
+    }
+    assert_eq!(right.requests(), 3, "the checks sent no request");
+}
+
+#[test]
+fn checks_have_a_port_a_host_and_statuses_of_their_own() {
+    let (served, checked) = (Origin::start(), Moody::start());
+    let port = checked.origin.address().port();
+    let gateway = start(
+        &[served.address()],
+        &format!(
+            "health: {{ path: /healthz, port: {port}, host: 'health.internal:9', status: [401, 204], {SOON} }}"
+        ),
+        Clock::system(),
+    );
+    has(&gateway, "unhealthy", 1.0);
+    for status in [401, 200, 204] {
+        checked.checks(status);
+        has(&gateway, "healthy", if status == 200 { 0.0 } else { 1.0 });
+    }
+    assert_eq!(ask(&gateway), 200);
+    let check = checked.origin.received()[0].clone();
+    assert_eq!(check.header("host"), Some("health.internal:9"));
+    assert_eq!(served.only().line, "GET /open HTTP/1.1");
+}
+
+/// A management port is often plain where the service is not.
+#[test]
+fn checks_may_go_without_the_tls_of_requests() {
+    let (authority, files) = (Authority::new(), Scratch::new());
+    let ca = files.write("ca.pem", &authority.pem);
+    let secure = SecureOrigin::start(&authority.certify("accounts.internal"));
+    let checked = Moody::start();
+    let port = checked.origin.address().port();
+    let gateway = start(
+        &[secure.address()],
+        &format!(
+            "health: {{ path: /healthz, port: {port}, plain: true, {SOON} }}, \
+             tls: {{ server_name: accounts.internal, ca: '{}' }}",
+            ca.display()
+        ),
+        Clock::system(),
+    );
+    eventually("it is checked", || !checked.origin.received().is_empty());
+    assert_eq!(ask(&gateway), 200);
+    checked.checks(500);
+    has(&gateway, "unhealthy", 1.0);
+}
+
+/// What a peer does to be asked for more than a moment, and what it does not get.
+#[test]
+fn a_check_follows_nobody_and_reads_no_body_and_ends_in_time() {
+    let elsewhere = Moody::start();
+    let target = elsewhere.origin.address();
+    let redirect = format!(
+        "HTTP/1.1 302 Found\r\nLocation: http://{target}/healthz\r\nContent-Length: 0\r\n\r\n"
+    );
+    let moved = Origin::answering(move |_, stream| {
+        let _ = stream.write_all(redirect.as_bytes());
+    });
+    let hanging = Origin::answering(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le");
+    });
+    // Writes until nobody reads.
+    let endless = Origin::answering(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while stream.write_all(b"5\r\nhello\r\n").is_ok() {}
+    });
+    let gateway = start(
+        &[moved.address(), hanging.address(), endless.address()],
+        HEALTH,
+        Clock::system(),
+    );
+    has(&gateway, "unhealthy", 2.0);
+    let state = get(gateway.admin(), "/upstreams", None).json();
+    assert_eq!(state[0]["peers"][2]["state"], "healthy");
+    eventually("it is asked again and again", || endless.connections() > 2);
+    assert!(elsewhere.origin.received().is_empty());
+}
+
+/// With a clock that the test moves: a peer that came back is spared at first.
+#[test]
+fn a_peer_that_came_back_gets_its_share_little_by_little() {
+    let (a, b) = (Moody::start(), Moody::start());
+    let clock = Clock::manual(Clock::system().unix());
+    let gateway = start(
+        &[a.origin.address(), b.origin.address()],
+        "outlier: { failures: 1, eject: 10s }, slow_start: 20s",
+        clock.clone(),
+    );
+    a.requests(500);
+    let statuses = [ask(&gateway), ask(&gateway)];
+    assert!(statuses.contains(&500), "{statuses:?}");
+    has(&gateway, "ejected", 1.0);
+    a.requests(200);
+    clock.advance(Duration::from_secs(10));
+    let share = |requests: usize| {
+        let before = a.served();
+        for _ in 0..requests {
+            assert_eq!(ask(&gateway), 200);
+        }
+        a.served() - before
+    };
+    let early = share(33);
+    assert!((2..=4).contains(&early), "{early}");
+    clock.advance(Duration::from_secs(10));
+    let later = share(30);
+    assert!((9..=11).contains(&later), "{later}");
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(share(30), 15);
 }
 
 #[test]

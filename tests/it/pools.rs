@@ -142,6 +142,73 @@ fn a_peer_that_is_busy_gets_no_more_while_another_is_not() {
     }
 }
 
+fn send(gateway: &Gateway) -> Connection {
+    let mut caller = Connection::open(gateway.address());
+    caller.send("GET /open HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    caller
+}
+
+#[test]
+fn a_peer_that_is_full_is_passed_over_and_when_all_are_the_rest_is_turned_away() {
+    let issuer = issuer();
+    for balance in ["round_robin", "least_request", "random", "hash"] {
+        let (mut origins, mut releases) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            let (origin, release) = held();
+            origins.push(origin);
+            releases.push(release);
+        }
+        let more = format!("balance: {balance}, breaker: {{ max_in_flight_per_peer: 2 }}");
+        let gateway = start(&issuer, &origins, &more);
+        let mut waiting: Vec<Connection> = (0..6).map(|_| send(&gateway)).collect();
+        eventually("each has as many as it may", || {
+            counts(&origins) == [2, 2, 2]
+        });
+
+        let answer = send(&gateway).answer();
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("1"))
+        );
+        gateway.counts(
+            "portcullis_rejections_total{reason=\"upstream_busy\",route=\"open\"}",
+            1.0,
+        );
+        let state = get(gateway.admin(), "/upstreams", None).json();
+        assert_eq!(state[0]["max_in_flight_per_peer"], 2);
+        assert_eq!(state[0]["peers"][1]["in_flight"], 2);
+
+        releases[1].send(()).unwrap();
+        gateway.counts("portcullis_upstream_in_flight{upstream=\"pool\"}", 5.0);
+        waiting.push(send(&gateway));
+        eventually("the free place is found", || counts(&origins) == [2, 3, 2]);
+        for release in &releases {
+            let _ = (release.send(()), release.send(()));
+        }
+        for caller in &mut waiting {
+            assert_eq!(caller.answer().status, 200, "{balance}");
+        }
+        gateway.counts("portcullis_upstream_in_flight{upstream=\"pool\"}", 0.0);
+    }
+}
+
+/// A second attempt at the only peer must not find its own place taken.
+#[test]
+fn a_retry_has_the_place_of_the_attempt_before() {
+    let issuer = issuer();
+    let times = Mutex::new(0);
+    let origin = Origin::answering(move |_, stream| {
+        let mut times = times.lock().unwrap();
+        *times += 1;
+        let status = if *times == 1 { 503 } else { 200 };
+        let answer = format!("HTTP/1.1 {status} A\r\nContent-Length: 0\r\n\r\n");
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let more = "breaker: { max_in_flight_per_peer: 1 }, retries: { when: [503] }";
+    let gateway = start(&issuer, &[origin], more);
+    assert_eq!(get(gateway.address(), "/open", None).status, 200);
+}
+
 /// `localhost` is 127.0.0.1, and on many machines ::1 too, where nobody listens.
 #[test]
 fn all_addresses_of_a_name_are_asked() {

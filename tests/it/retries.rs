@@ -10,7 +10,7 @@ use portcullis::clock::Clock;
 use portcullis::demo::issuer::{Issuer, IssuerOptions};
 
 use crate::support::{
-    Answer, Closed, Connection, Gateway, Origin, Received, Setup, eventually, get, send,
+    Answer, Closed, Connection, Full, Gateway, Origin, Received, Setup, eventually, get, send,
 };
 
 const ROUTES: &str = "[{ name: open, match: { path: /open }, upstream: pool, access: public }]";
@@ -254,6 +254,22 @@ fn the_route_has_the_last_word_on_time() {
         .start_unready();
     assert_eq!(ask(&gateway).status, 504);
     assert_eq!(one.received().len() + two.received().len(), 1);
+}
+
+/// Nor does it go on connecting: without the route's time this would take a minute.
+#[test]
+fn the_route_has_the_last_word_on_connecting_too() {
+    let full = Full::new();
+    let gateway = Setup::new(&issuer(), full.address())
+        .upstreams(format!(
+            "{{ pool: {{ peers: ['{}'], timeouts: {{ connect: 1m }} }} }}",
+            full.address()
+        ))
+        .routes(
+            "[{ name: open, match: { path: /open }, upstream: pool, access: public, timeout: 100ms }]",
+        )
+        .start_unready();
+    assert_eq!(ask(&gateway).status, 504);
 }
 
 /// Answers 500 while the switch is on.

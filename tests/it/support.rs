@@ -2,6 +2,7 @@
 
 mod demo;
 mod dpop;
+mod dns;
 mod faulty;
 pub mod frames;
 mod gateway;
@@ -19,6 +20,7 @@ mod wire;
 mod process;
 
 pub use demo::{Demo, command as demo_command};
+pub use dns::{NameServer, Reply, alias, record};
 pub use dpop::{Holder, Proof};
 pub use faulty::{Faulty, Ill, gzip_bomb};
 pub use gateway::{Gateway, Setup, eventually};

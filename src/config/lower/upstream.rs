@@ -7,10 +7,11 @@ use http::HeaderName;
 
 use crate::clock::Clock;
 use crate::config::diagnostic::Fault;
+use crate::config::format;
 use crate::config::pair::{self, Pair, Unusable};
 use crate::config::plan::{
-    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, OwnCertificate, PeerPlan, RatePlan,
-    RetryOn, RetryPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, CheckPlan, DnsPlan, FallbackPlan, HashOn, HealthPlan, OutlierPlan, OwnCertificate,
+    PeerPlan, RatePlan, RetryOn, RetryPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 use crate::config::tree::Value;
 use crate::config::view::{Spot, View};
@@ -30,9 +31,11 @@ pub(super) fn upstreams(file: &View<'_>, context: &mut Context<'_>) -> Vec<Upstr
             name: named.name.into(),
             peers: peers(&view, context),
             dns: dns(&view, context),
+            resolver: resolver(&view, context),
             balance: balance(&view, context),
-            health: health(&view.block("health"), context),
+            health: health(&view.block("health"), view.get("tls").is_some(), context),
             outlier: outlier(&view.block("outlier")),
+            slow_start: slow_start(&view, context),
             timeouts: UpstreamTimeouts {
                 connect: timeouts.duration("connect"),
                 read: timeouts.duration("read"),
@@ -42,6 +45,7 @@ pub(super) fn upstreams(file: &View<'_>, context: &mut Context<'_>) -> Vec<Upstr
             },
             retries: retries(&view.block("retries"), context),
             max_in_flight: view.block("breaker").optional_number("max_in_flight"),
+            max_in_flight_per_peer: per_peer(&view.block("breaker"), context),
             rate: rate(&view.block("breaker")),
             fallback: fallback(&view, context),
             tls: tls(&view.block("tls"), context),
@@ -90,13 +94,60 @@ fn peers(view: &View<'_>, context: &mut Context<'_>) -> Vec<PeerPlan> {
     plans
 }
 
-fn dns(view: &View<'_>, context: &mut Context<'_>) -> Option<String> {
+fn dns(view: &View<'_>, context: &mut Context<'_>) -> Option<DnsPlan> {
     let spot = view.get("dns")?;
     if spot.text().parse::<SocketAddr>().is_ok() {
         let fault = Fault::new(format!("{} is an address and no name", spot.node.shown()));
         context.problem(&spot, fault.hint("write it under `peers`"));
     }
-    Some(spot.text())
+    format::dns(&spot.text()).ok()
+}
+
+fn resolver(view: &View<'_>, context: &mut Context<'_>) -> Vec<SocketAddr> {
+    let Some(spot) = view.get("resolver") else {
+        return Vec::new();
+    };
+    let is_name = |peer: &Spot<'_>| match peer.node.get("address") {
+        Some(address) => address.scalar().is_some_and(|text| !is_address(&text)),
+        None => !is_address(&peer.text()),
+    };
+    let names = view.get("dns").is_some() || view.items("peers").iter().any(is_name);
+    if !names {
+        let fault = Fault::new("is asked for names, and there is none here");
+        context.problem(&spot, fault.hint("leave it out"));
+    }
+    let texts = match spot.node.scalar() {
+        Some(one) => vec![one],
+        None => view.texts("resolver"),
+    };
+    let server = |text: &String| format::resolver(text).ok();
+    texts.iter().filter_map(server).collect()
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok()
+}
+
+fn slow_start(view: &View<'_>, context: &mut Context<'_>) -> Option<Duration> {
+    let spot = view.get("slow_start")?;
+    if view.text("balance").as_deref() == Some("hash") {
+        let fault = Fault::new("would move clients to other peers and back with `balance: hash`");
+        context.problem(&spot, fault.hint("leave it out"));
+    }
+    view.optional_duration("slow_start")
+}
+
+fn per_peer(breaker: &View<'_>, context: &mut Context<'_>) -> Option<u32> {
+    let key = "max_in_flight_per_peer";
+    let (each, all) = (
+        breaker.optional_number::<u32>(key)?,
+        breaker.optional_number::<u32>("max_in_flight"),
+    );
+    if let (Some(spot), true) = (breaker.get(key), all.is_some_and(|all| each > all)) {
+        let fault = Fault::new("is more than `max_in_flight`, so no peer could have so many");
+        context.problem(&spot, fault.hint("make it smaller, or leave it out"));
+    }
+    Some(each)
 }
 
 fn balance(view: &View<'_>, context: &mut Context<'_>) -> Balance {
@@ -134,19 +185,65 @@ fn hash_on(view: &View<'_>, context: &mut Context<'_>) -> HashOn {
     }
 }
 
-fn health(view: &View<'_>, context: &mut Context<'_>) -> Option<HealthPlan> {
+fn health(view: &View<'_>, has_tls: bool, context: &mut Context<'_>) -> Option<HealthPlan> {
     let (interval, timeout) = (view.duration("interval"), view.duration("timeout"));
     if let (Some(spot), true) = (view.get("timeout"), timeout > interval) {
         let fault = Fault::new("is longer than `interval`: the next check would be due already");
         context.problem(&spot, fault.hint("make it shorter, or `interval` longer"));
     }
     view.present().then(|| HealthPlan {
-        path: view.text("path").unwrap_or_default(),
+        check: check(view, has_tls, context),
+        port: view.optional_number("port"),
         interval,
         timeout: timeout.min(interval),
         healthy: view.number("healthy"),
         unhealthy: view.number("unhealthy"),
     })
+}
+
+fn check(view: &View<'_>, has_tls: bool, context: &mut Context<'_>) -> CheckPlan {
+    let kind = view.text("kind").unwrap_or_default();
+    if kind == "tcp" || kind == "tls" {
+        for key in ["path", "status", "host", "plain"] {
+            if let Some(spot) = view.get(key) {
+                let fault = Fault::new(format!("means nothing with `kind: {kind}`"));
+                context.problem(&spot, fault.hint("leave it out, or write `kind: http`"));
+            }
+        }
+    }
+    if let (Some(spot), "tls", false) = (view.get("kind"), kind.as_str(), has_tls) {
+        let fault = Fault::new("needs the upstream's `tls`, which says whose certificate is right");
+        context.problem(
+            &spot,
+            fault.hint("write `kind: tcp`, or `tls` on the upstream"),
+        );
+    }
+    match kind.as_str() {
+        "tcp" => return CheckPlan::Tcp,
+        "tls" => return CheckPlan::Tls,
+        _ => {}
+    }
+    if view.get("path").is_none() && kind == "http" {
+        let fault = Fault::new("is required, but not there");
+        let hint = "write `path: /healthz`, or `kind: tcp`";
+        context.problem_at(view.place("path"), fault.hint(hint));
+    }
+    if let (Some(spot), true, false) = (view.get("plain"), view.flag("plain"), has_tls) {
+        let fault = Fault::new("means nothing where requests have no TLS either");
+        context.problem(&spot, fault.hint("leave it out"));
+    }
+    CheckPlan::Http {
+        path: view.text("path").unwrap_or_default(),
+        host: view.text("host"),
+        statuses: match view.optional_number("status") {
+            Some(one) => vec![one],
+            None => {
+                let all = view.texts("status");
+                all.iter().filter_map(|text| text.parse().ok()).collect()
+            }
+        },
+        plain: view.flag("plain"),
+    }
 }
 
 fn outlier(view: &View<'_>) -> Option<OutlierPlan> {

@@ -1,5 +1,6 @@
 //! Upstreams: who is in a pool, and how patient we are with them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +15,23 @@ pub struct UpstreamPlan {
     pub name: Arc<str>,
     /// Empty where `dns` is.
     pub peers: Vec<PeerPlan>,
-    /// `host:port`: all addresses of the name are the peers.
-    pub dns: Option<String>,
+    /// The name that says who the peers are.
+    pub dns: Option<DnsPlan>,
+    /// Whom to ask for names; empty: whom the system asks.
+    pub resolver: Vec<SocketAddr>,
     pub balance: Balance,
     /// `None`: nobody asks the peers.
     pub health: Option<HealthPlan>,
     /// `None`: a peer that fails stays in.
     pub outlier: Option<OutlierPlan>,
+    /// How long a peer that came back, or is new, gets less than its share. `None`: not at all.
+    pub slow_start: Option<Duration>,
     pub timeouts: UpstreamTimeouts,
     pub retries: RetryPlan,
     /// More requests in flight than this are answered 503.
     pub max_in_flight: Option<usize>,
+    /// A peer with so many requests in flight gets no more.
+    pub max_in_flight_per_peer: Option<u32>,
     /// `None`: an upstream that fails is asked all the same.
     pub rate: Option<RatePlan>,
     /// Answered while the breaker is open, instead of the problem.
@@ -34,16 +41,55 @@ pub struct UpstreamPlan {
     pub http2: bool,
 }
 
+/// A name that stands for peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DnsPlan {
+    /// All addresses of the name, A and AAAA.
+    Addresses { host: String, port: u16 },
+    /// What its SRV records name.
+    Services(String),
+}
+
+impl std::fmt::Display for DnsPlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DnsPlan::Addresses { host, port } => write!(f, "{host}:{port}"),
+            DnsPlan::Services(name) => f.write_str(name),
+        }
+    }
+}
+
 /// How peers are asked whether they are well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthPlan {
-    pub path: String,
+    pub check: CheckPlan,
+    /// At the peer's address; `None`: the peer's own.
+    pub port: Option<u16>,
     pub interval: Duration,
     pub timeout: Duration,
     /// Good answers in a row that bring a peer back, at least 1.
     pub healthy: u32,
     /// Bad ones that take it out, at least 1.
     pub unhealthy: u32,
+}
+
+/// What a peer has to do to be well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckPlan {
+    /// Answer `GET`.
+    Http {
+        path: String,
+        /// `None`: the name of its certificate, or its address.
+        host: Option<String>,
+        /// Empty: any 2xx.
+        statuses: Vec<u16>,
+        /// Without the TLS that requests have.
+        plain: bool,
+    },
+    /// Take a connection.
+    Tcp,
+    /// Take a TLS connection, with the certificate that requests ask for.
+    Tls,
 }
 
 /// When a peer is left out because requests to it fail.
@@ -119,7 +165,7 @@ pub enum HashOn {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerPlan {
-    /// `host:port` as written; a name is looked up again every ten seconds.
+    /// `host:port` as written.
     pub address: String,
     pub weight: u32,
 }

@@ -6,6 +6,8 @@ const UNITS: Kind = Kind::Number {
     min: 1,
     max: 1_000_000,
 };
+const RESOLVER: Kind = Kind::Scalar(Format::Resolver);
+const STATUS: Kind = Kind::Number { min: 200, max: 599 };
 const PERCENT: Kind = Kind::Scalar(Format::Percent);
 
 pub(super) static UPSTREAM: Block = Block {
@@ -18,14 +20,27 @@ pub(super) static UPSTREAM: Block = Block {
                 of: &Kind::OneOf(&[Kind::Scalar(Format::Peer), Kind::Block(&PEER)]),
                 min: 1,
             },
-            "Addresses `host:port`, or maps with a weight. A name is one peer: its first address, looked up every ten seconds.",
+            "Addresses `host:port`, or maps with a weight. A name is one peer: its first address, IPv4 before IPv6.",
         ),
         key(
             "dns",
-            Kind::Scalar(Format::Peer),
-            "A name `host:port` whose addresses, A and AAAA, are the peers. It is looked up every five seconds; a look-up \
-             that brings nothing changes nothing.",
+            Kind::Scalar(Format::Dns),
+            "A name `host:port` whose addresses, A and AAAA, are the peers, or `_service._proto.name` whose SRV records \
+             say peers, ports, weights and priorities. A look-up that brings nothing changes nothing.",
         ),
+        key(
+            "resolver",
+            Kind::OneOf(&[
+                RESOLVER,
+                Kind::List {
+                    of: &RESOLVER,
+                    min: 1,
+                },
+            ]),
+            "Name servers, `address` or `address:port`, that are asked for the names of `dns` and `peers`. Names are \
+             looked up again when their time to live ends, after 1 s at the least and 5 minutes at the most.",
+        )
+        .absent("those of `/etc/resolv.conf`"),
         key(
             "balance",
             Kind::Word(&["round_robin", "least_request", "random", "hash"]),
@@ -50,6 +65,13 @@ pub(super) static UPSTREAM: Block = Block {
             "outlier",
             Kind::Block(&OUTLIER),
             "Leaves out a peer that keeps failing; never more than half of the pool.",
+        )
+        .absent("off"),
+        key(
+            "slow_start",
+            DURATION,
+            "A peer that came back, or was newly found, gets a tenth of its share first and all of it after this time. \
+             Not with `balance: hash`.",
         )
         .absent("off"),
         key(
@@ -123,14 +145,52 @@ static HASH_ON: Block = Block {
 
 static HEALTH: Block = Block {
     name: "upstreams.NAME.health",
-    doc: "A 2xx is well. A peer is believed to be well until its checks say otherwise. `Host` is the peer's address, or `tls.server_name`.",
+    doc: "A peer is believed to be well until its checks say otherwise. Redirects are not followed, and no body is read.",
     keys: &[
+        key(
+            "kind",
+            Kind::Word(&["http", "tcp", "tls"]),
+            "What is asked of a peer: an answer to `GET`; a connection; a TLS handshake with the pool's `tls`.",
+        )
+        .default("http"),
         key(
             "path",
             Kind::Scalar(Format::RoutePath),
-            "What is asked for.",
+            "What is asked for; required for `kind: http`, and for it alone.",
+        ),
+        key(
+            "status",
+            Kind::OneOf(&[
+                STATUS,
+                Kind::List {
+                    of: &STATUS,
+                    min: 1,
+                },
+            ]),
+            "The statuses that are well; for `kind: http`.",
         )
-        .required(),
+        .absent("any 2xx"),
+        key(
+            "host",
+            Kind::Scalar(Format::Authority),
+            "The `Host` that is sent; for `kind: http`.",
+        )
+        .absent("the peer's address, or `tls.server_name`"),
+        key(
+            "port",
+            Kind::Number {
+                min: 1,
+                max: 65535,
+            },
+            "The port that is asked, at the peer's address.",
+        )
+        .absent("the peer's"),
+        key(
+            "plain",
+            Kind::Flag,
+            "Checks by `kind: http` go without TLS although requests have it.",
+        )
+        .default("false"),
         key("interval", DURATION, "Time between two questions.").default("5s"),
         key(
             "timeout",
@@ -166,7 +226,7 @@ static OUTLIER: Block = Block {
 
 static BREAKER: Block = Block {
     name: "upstreams.NAME.breaker",
-    doc: "`max_in_flight` alone is a cap. Any of the other four makes it open when requests fail, and those of them that \
+    doc: "`max_in_flight` and `max_in_flight_per_peer` alone are caps. Any of the other four makes it open when requests fail, and those of them that \
           are not written are then `window: 10`, `failure_rate: 50%`, `open: 10s`, `half_open: 2`. A failure is a 5xx, \
           no answer in time, a connection that fails or breaks off, and no healthy peer.",
     keys: &[
@@ -174,6 +234,12 @@ static BREAKER: Block = Block {
             "max_in_flight",
             UNITS,
             "Requests at the same time; more are 503.",
+        )
+        .absent("no bound"),
+        key(
+            "max_in_flight_per_peer",
+            UNITS,
+            "Requests at one peer at the same time. A peer that is full is passed over; if all are, more are 503.",
         )
         .absent("no bound"),
         key(

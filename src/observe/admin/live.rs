@@ -92,6 +92,8 @@ impl AdminState for Gateway {
                 name: pool.name.to_string(),
                 in_flight: pool.in_flight(),
                 max_in_flight: plan.max_in_flight,
+                max_in_flight_per_peer: plan.max_in_flight_per_peer,
+                dns: plan.dns.as_ref().map(ToString::to_string),
                 tls: plan.tls.is_some(),
                 breaker: pool.breaker(),
                 peers: pool
@@ -100,6 +102,8 @@ impl AdminState for Gateway {
                     .map(|peer| PeerState {
                         address: peer.address().to_owned(),
                         weight: peer.weight(),
+                        priority: peer.priority(),
+                        slow_start: pool.is_slow(peer, now),
                         state: peer.state(now).label(),
                         in_flight: peer.in_flight(),
                     })

@@ -79,6 +79,9 @@ pub struct UpstreamState {
     pub name: String,
     pub in_flight: usize,
     pub max_in_flight: Option<usize>,
+    pub max_in_flight_per_peer: Option<u32>,
+    /// The name that says who the peers are.
+    pub dns: Option<String>,
     pub tls: bool,
     /// `closed`, `open` or `half_open`; `None` if it has none that opens.
     pub breaker: Option<&'static str>,
@@ -89,6 +92,10 @@ pub struct UpstreamState {
 pub struct PeerState {
     pub address: String,
     pub weight: u32,
+    /// Those with a lower one go first.
+    pub priority: u16,
+    /// It gets less than its share, because it came back or is new.
+    pub slow_start: bool,
     /// The values of the metric label `state`.
     pub state: &'static str,
     pub in_flight: u32,

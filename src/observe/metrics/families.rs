@@ -39,6 +39,7 @@ pub(super) struct Families {
     pub(super) in_flight: IntGaugeVec,
     pub(super) peers: IntGaugeVec,
     pub(super) upstream_breaker: IntGaugeVec,
+    pub(super) lookups: IntCounterVec,
     pub(super) connections: IntGaugeVec,
     pub(super) unopened: IntCounterVec,
     pub(super) tls_reloads: IntCounterVec,
@@ -210,6 +211,11 @@ impl Families {
             "Peers of an upstream, by state.",
             &["upstream", "state"],
         )?;
+        let lookups = declaring.counters(
+            "portcullis_upstream_lookups_total",
+            "Look-ups of an upstream's names, by outcome.",
+            &["upstream", "outcome"],
+        )?;
         let upstream_breaker = declaring.gauges(
             "portcullis_upstream_breaker_open",
             "1 while an upstream that fails is not asked, or only tried.",
@@ -300,6 +306,7 @@ impl Families {
             in_flight,
             peers,
             upstream_breaker,
+            lookups,
             connections,
             unopened,
             tls_reloads,

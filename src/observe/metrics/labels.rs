@@ -34,6 +34,16 @@ pub enum Carried {
     Failed,
 }
 
+/// Outcome of one look-up of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    Ok,
+    /// The name servers know nothing of it.
+    Empty,
+    /// Nobody could say.
+    Failed,
+}
+
 /// Outcome of one question to an issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {

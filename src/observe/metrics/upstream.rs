@@ -3,7 +3,7 @@
 use prometheus::{IntCounter, IntGauge};
 
 use super::families::Families;
-use super::labels::Carried;
+use super::labels::{Carried, Looked};
 use crate::upstream::State;
 
 pub struct UpstreamMetrics {
@@ -12,6 +12,7 @@ pub struct UpstreamMetrics {
     /// By [`State`].
     peers: [IntGauge; 3],
     breaker_open: IntGauge,
+    lookups: [IntCounter; 3],
 }
 
 impl UpstreamMetrics {
@@ -23,11 +24,17 @@ impl UpstreamMetrics {
             peers: [State::Healthy, State::Unhealthy, State::Ejected]
                 .map(|state| f.peers.with_label_values(&[upstream, state.label()])),
             breaker_open: f.upstream_breaker.with_label_values(&[upstream]),
+            lookups: ["ok", "empty", "failed"]
+                .map(|outcome| f.lookups.with_label_values(&[upstream, outcome])),
         }
     }
 
     pub(super) fn carried(&self, outcome: Carried) {
         self.outcomes[outcome as usize].inc();
+    }
+
+    pub fn looked_up(&self, outcome: Looked) {
+        self.lookups[outcome as usize].inc();
     }
 
     pub fn in_flight(&self) -> &IntGauge {

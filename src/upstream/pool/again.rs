@@ -15,7 +15,7 @@ impl Pool {
         let another = |peer: &Arc<Peer>| !tried.has_refused(peer);
         self.retries.when.connect
             && tried.attempts < self.retries.attempts
-            && self.layout.load().peers().iter().any(another)
+            && self.layout.load().peers().any(another)
     }
 
     /// Whether a request that may have reached a service, and may be repeated, is to be tried again. Each time that it

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Breaker, Peer, Pool, Template};
+use super::{Breaker, Peer, Pool, Template, Warmth};
 use crate::clock::Clock;
 use crate::config::plan::{UpstreamId, UpstreamPlan};
 use crate::observe::metrics::{Metrics, UpstreamMetrics};
@@ -39,23 +39,34 @@ pub(super) fn members(
     old: Option<&Arc<Pool>>,
 ) -> Vec<Arc<Peer>> {
     let known = old.map(|old| old.peers()).unwrap_or_default();
-    let peer = |address: &str, weight| {
-        let new = Peer::new(address, weight, template.clone());
-        let known = known.iter().find(|peer| peer.address() == address);
-        Arc::new(match known {
+    let peer = |slot: usize, address: &str, weight: u32| {
+        let old = known.iter().find(|peer| peer.address() == address);
+        let warmth = match known.is_empty() {
+            true => Warmth::of_founder(),
+            false => Warmth::of_newcomer(),
+        };
+        let new = Peer::new(address, weight, slot, warmth, template.clone());
+        match old {
             // A peer that is ill stays so until a check finds it well: without checks it would be out for ever.
-            Some(known) => new.known_as(known, plan.health.is_some()),
+            Some(old) => new.known_as(old, plan.health.is_some()),
             None => new,
-        })
+        }
     };
     match &plan.dns {
         // Until the name is looked up again, its last addresses are better than none.
         Some(dns) if old.is_some_and(|old| old.dns() == Some(dns)) => {
-            known.iter().map(|known| peer(known.address(), 1)).collect()
+            let ranked = |(slot, known): (usize, &Arc<Peer>)| {
+                let peer = peer(slot, known.address(), known.weight());
+                peer.ranked(known.weight(), known.priority());
+                Arc::new(peer)
+            };
+            known.iter().enumerate().map(ranked).collect()
         }
         _ => {
-            let peers = plan.peers.iter();
-            peers.map(|plan| peer(&plan.address, plan.weight)).collect()
+            let peers = plan.peers.iter().enumerate();
+            peers
+                .map(|(slot, plan)| Arc::new(peer(slot, &plan.address, plan.weight)))
+                .collect()
         }
     }
 }

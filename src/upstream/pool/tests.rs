@@ -1,5 +1,8 @@
+use std::net::SocketAddr;
+
+use super::super::names::{Answer, Families, Member};
 use super::*;
-use crate::config::plan::OutlierPlan;
+use crate::config::plan::{CheckPlan, OutlierPlan};
 use crate::testkit::{plan, upstream};
 
 const EJECT: Duration = Duration::from_secs(10);
@@ -123,7 +126,10 @@ fn who_could_not_be_left_out_is_when_another_is_back() {
 fn named() -> (Pool, Arc<Metrics>) {
     let mut plan = plan(Vec::new());
     plan.upstreams = vec![UpstreamPlan {
-        dns: Some("accounts.internal:80".to_owned()),
+        dns: Some(DnsPlan::Addresses {
+            host: "accounts.internal".to_owned(),
+            port: 80,
+        }),
         outlier: Some(OutlierPlan {
             failures: 1,
             eject: EJECT,
@@ -136,9 +142,30 @@ fn named() -> (Pool, Arc<Metrics>) {
     (pool, metrics)
 }
 
-fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+fn addresses(texts: &[&str]) -> Answer {
     let addresses = texts.iter().map(|text| text.parse().expect("an address"));
-    addresses.collect()
+    answer(addresses)
+}
+
+fn answer(addresses: impl IntoIterator<Item = SocketAddr>) -> Answer {
+    let member = |address| Member {
+        address,
+        weight: 1,
+        priority: 0,
+    };
+    Answer {
+        members: addresses.into_iter().map(member).collect(),
+        holds: Duration::from_secs(30),
+        unanswered: Families::default(),
+    }
+}
+
+fn member(address: &str, weight: u32, priority: u16) -> Member {
+    Member {
+        address: address.parse().expect("an address"),
+        weight,
+        priority,
+    }
 }
 
 fn members(pool: &Pool) -> Vec<String> {
@@ -155,7 +182,7 @@ fn all_addresses_of_a_name_are_peers_and_none_changes_nothing() {
         pool.readiness(),
         Err("no address of accounts.internal:80 is known yet".to_owned())
     );
-    pool.found(addresses(&[
+    pool.found(&addresses(&[
         "10.0.0.2:80",
         "10.0.0.1:80",
         "[fd00::1]:80",
@@ -166,17 +193,17 @@ fn all_addresses_of_a_name_are_peers_and_none_changes_nothing() {
     assert_eq!(met(&pool), [0, 1, 2]);
     assert_eq!(pool.readiness(), Ok(()));
     assert_eq!(peers(&metrics, "healthy"), 3);
-    pool.found(Vec::new());
+    pool.found(&addresses(&[]));
     assert_eq!(members(&pool), all);
 }
 
 #[test]
 fn a_peer_whose_address_stays_keeps_what_is_known_of_it() {
     let (pool, metrics) = named();
-    pool.found(addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
+    pool.found(&addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
     let before = pool.peers();
     fail(&pool, 1, 1);
-    pool.found(addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
+    pool.found(&addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
     assert!(Arc::ptr_eq(&before[1], &pool.peers()[0]));
     assert_eq!(met(&pool), [1], "the one that was ejected still is");
     assert_eq!(
@@ -184,7 +211,7 @@ fn a_peer_whose_address_stays_keeps_what_is_known_of_it() {
         (1, 1)
     );
     let layout = pool.layout.load_full();
-    pool.found(addresses(&["10.0.0.3:80", "10.0.0.2:80"]));
+    pool.found(&addresses(&["10.0.0.3:80", "10.0.0.2:80"]));
     assert!(
         Arc::ptr_eq(&layout, &pool.layout.load_full()),
         "no change, no work"
@@ -194,13 +221,15 @@ fn a_peer_whose_address_stays_keeps_what_is_known_of_it() {
 #[test]
 fn a_name_with_thousands_of_addresses_is_cut_off() {
     let (pool, _) = named();
-    pool.found((0..5000u32).map(|number| SocketAddr::from((number.to_be_bytes(), 80))));
+    let many = (0..5000u32).map(|number| SocketAddr::from((number.to_be_bytes(), 80)));
+    pool.found(&answer(many));
     assert_eq!(pool.peers().len(), MOST_MEMBERS);
 }
 
 fn health() -> HealthPlan {
     HealthPlan {
-        path: "/".to_owned(),
+        check: CheckPlan::Tcp,
+        port: None,
         interval: Duration::from_secs(5),
         timeout: Duration::from_secs(1),
         healthy: 1,
@@ -233,4 +262,110 @@ fn without_the_key_nobody_is_left_out() {
     pool.outlier = None;
     fail(&pool, 0, 100);
     assert_eq!(met(&pool), [0, 1]);
+}
+
+#[test]
+fn what_a_name_server_says_of_a_peer_changes_and_the_peer_stays() {
+    let (pool, _) = named();
+    let ranked = |weight, priority| Answer {
+        members: vec![member("10.0.0.1:80", weight, priority)],
+        ..answer([])
+    };
+    pool.found(&ranked(3, 10));
+    let before = pool.peers()[0].clone();
+    let layout = pool.layout.load_full();
+    pool.found(&ranked(3, 10));
+    assert!(Arc::ptr_eq(&layout, &pool.layout.load_full()));
+    pool.found(&ranked(5, 20));
+    assert!(!Arc::ptr_eq(&layout, &pool.layout.load_full()));
+    let after = &pool.peers()[0];
+    assert!(Arc::ptr_eq(&before, after));
+    assert_eq!((after.weight(), after.priority()), (5, 20));
+}
+
+#[test]
+fn two_records_of_one_address_are_one_peer() {
+    let (pool, _) = named();
+    pool.found(&Answer {
+        members: vec![
+            member("10.0.0.1:80", 3, 20),
+            member("10.0.0.2:80", 1, 20),
+            member("10.0.0.1:80", 4, 10),
+        ],
+        ..answer([])
+    });
+    let peers = pool.peers();
+    let ranks: Vec<(&str, u32, u16)> = peers
+        .iter()
+        .map(|peer| (peer.address(), peer.weight(), peer.priority()))
+        .collect();
+    assert_eq!(ranks, [("10.0.0.1:80", 7, 10), ("10.0.0.2:80", 1, 20)]);
+}
+
+/// A pool with a cap for each peer: the number of one that went is given to one that comes.
+#[test]
+fn peers_that_come_and_go_keep_apart() {
+    let mut plan = plan(Vec::new());
+    plan.upstreams = vec![UpstreamPlan {
+        dns: Some(DnsPlan::Services("_http._tcp.a".to_owned())),
+        max_in_flight_per_peer: Some(1),
+        ..upstream("a", &[])
+    }];
+    let metrics = Metrics::new(&plan).expect("no name twice");
+    let clock = Clock::manual(1_000_000);
+    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    let choose = || pool.choose(&mut Tried::default(), 0, clock.monotonic());
+    pool.found(&addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
+    let held = [choose().expect("room").0, choose().expect("room").0];
+    assert_eq!(choose().err(), Some(NoPeer::Busy));
+
+    pool.found(&addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
+    let (third, _) = choose().expect("the new one has room");
+    assert_eq!(third.peer().address(), "10.0.0.3:80");
+    assert_eq!(choose().err(), Some(NoPeer::Busy));
+    drop(held);
+    assert_eq!(choose().expect("room").0.peer().address(), "10.0.0.2:80");
+    drop(third);
+    let both = [choose().expect("room").0, choose().expect("room").0];
+    assert_ne!(both[0].peer().address(), both[1].peer().address());
+}
+
+/// What a name server said, what peers have to do, and who is new, all outlive a plan.
+#[test]
+fn a_pool_in_another_plan_knows_its_peers() {
+    let mut plan = plan(Vec::new());
+    plan.upstreams = vec![UpstreamPlan {
+        dns: Some(DnsPlan::Services("_http._tcp.a".to_owned())),
+        max_in_flight_per_peer: Some(1),
+        ..upstream("a", &[])
+    }];
+    let metrics = Metrics::new(&plan).expect("no name twice");
+    let clock = Clock::manual(1_000_000);
+    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    pool.found(&Answer {
+        members: vec![member("10.0.0.1:80", 3, 10), member("10.0.0.2:80", 1, 20)],
+        ..answer([])
+    });
+    let choose = |pool: &Pool| pool.choose(&mut Tried::default(), 0, clock.monotonic());
+    let (at, _) = choose(&pool).expect("room");
+    assert_eq!(at.peer().address(), "10.0.0.1:80");
+
+    plan.upstreams[0].timeouts.read = Duration::from_secs(7);
+    let pool = Arc::new(pool);
+    let next = Pool::renewed(UpstreamId(0), &plan.upstreams[0], &metrics, &clock, &pool);
+    let next = next.expect("no files");
+    let ranks: Vec<(u32, u16)> = next
+        .peers()
+        .iter()
+        .map(|p| (p.weight(), p.priority()))
+        .collect();
+    assert_eq!(ranks, [(3, 10), (1, 20)]);
+    let (second, _) = choose(&next).expect("room");
+    assert_eq!(second.peer().address(), "10.0.0.2:80", "the first is full");
+    assert_eq!(choose(&next).err(), Some(NoPeer::Busy));
+    drop(at);
+    assert_eq!(
+        choose(&next).expect("room").0.peer().address(),
+        "10.0.0.1:80"
+    );
 }

@@ -45,7 +45,14 @@ impl Origin {
 
     /// Answers with whatever `respond` writes.
     pub fn answering(respond: impl Fn(&Received, &mut TcpStream) + Send + Sync + 'static) -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
+    }
+
+    /// On a socket of the test's choice.
+    pub fn listening(
+        socket: TcpListener,
+        respond: impl Fn(&Received, &mut TcpStream) + Send + Sync + 'static,
+    ) -> Self {
         let origin = Origin {
             address: socket.local_addr().unwrap(),
             received: Arc::default(),
