@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{self, Block, Format, Key, Kind, Presence, ROOT};
+use super::schema::{self, Block, Format, Kind, Presence, ROOT};
 use super::{shape, tree};
 
 const REFERENCE: &str = r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}";
@@ -38,7 +38,7 @@ fn block_schema(block: &Block) -> Value {
     for key in block.keys {
         let mut schema = kind_schema(&key.kind);
         if let Value::Object(fields) = &mut schema {
-            fields.insert("description".to_owned(), description(key).into());
+            fields.insert("description".to_owned(), key.doc.into());
             if let Presence::Default(text) = key.presence {
                 fields.insert("default".to_owned(), default_value(text));
             }
@@ -58,16 +58,6 @@ fn block_schema(block: &Block) -> Value {
         "required": required,
         "additionalProperties": false,
     })
-}
-
-fn description(key: &Key) -> String {
-    match (key.later, key.presence) {
-        (true, Presence::Default(_)) => {
-            format!("{} Any other value is not in this version.", key.doc)
-        }
-        (true, _) => format!("{} Not in this version.", key.doc),
-        (false, _) => key.doc.to_owned(),
-    }
 }
 
 fn default_value(text: &str) -> Value {
@@ -163,8 +153,7 @@ const PREFACE: &str = "\
 Generated from the table in `src/config/schema.rs`; a test keeps it so. `portcullis check --config FILE` tells
 everything that is wrong with a file, and `portcullis schema` prints the same table as a JSON Schema for editors.
 
-- Unknown and duplicate keys, wrong types and contradictions are errors. A key marked *later* is known but not built
-  yet: writing it is the error \"not in this version\", unless the value is its default.
+- Unknown and duplicate keys, wrong types and contradictions are errors.
 - Secrets are never in the file: write `${env:NAME}` or `${file:PATH}`. One newline at the end of a secret's file does
   not belong to the secret. `${env:NAME}` may stand in any other value too.
 - Durations are whole numbers with `ms`, `s`, `m` or `h`; sizes with `B`, `KiB`, `MiB` or `GiB`.
@@ -186,17 +175,8 @@ fn section(out: &mut String, block: &Block) -> std::fmt::Result {
             Presence::Absent("none") if matches!(key.kind, Kind::Block(_)) => "its own".to_owned(),
             Presence::Absent(meaning) => meaning.to_owned(),
         };
-        let later = match (key.later, key.presence) {
-            (false, _) => "",
-            (true, Presence::Default(_)) => " *Other values later.*",
-            (true, _) => " *Later.*",
-        };
         let kind = type_name(&key.kind).replace('|', "\\|");
-        writeln!(
-            out,
-            "| `{}` | {kind} | {default} | {}{later} |",
-            key.name, key.doc
-        )?;
+        writeln!(out, "| `{}` | {kind} | {default} | {} |", key.name, key.doc)?;
     }
     Ok(())
 }

@@ -27,8 +27,6 @@ pub(super) struct Key {
     pub(super) doc: &'static str,
     pub(super) kind: Kind,
     pub(super) presence: Presence,
-    /// A key of a later version: only its default is accepted.
-    pub(super) later: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +111,6 @@ pub(super) const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Ke
         doc,
         kind,
         presence: Presence::Absent("none"),
-        later: false,
     }
 }
 
@@ -131,11 +128,6 @@ impl Key {
     /// What leaving it out means, when that is not "none".
     pub(super) const fn absent(mut self, meaning: &'static str) -> Self {
         self.presence = Presence::Absent(meaning);
-        self
-    }
-
-    pub(super) const fn later(mut self) -> Self {
-        self.later = true;
         self
     }
 }

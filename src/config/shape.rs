@@ -117,22 +117,6 @@ pub(super) fn scalar(format: Format, text: &str) -> Result<(), Fault> {
     }
 }
 
-/// Whether two values mean the same: `1000ms` is `1s`.
-pub(super) fn same(kind: &Kind, a: &Node, b: &Node) -> bool {
-    match (kind, &a.value, &b.value) {
-        (Kind::List { of, .. }, Value::List(a), Value::List(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(of, a, b))
-        }
-        _ => match (a.scalar(), b.scalar()) {
-            (Some(a), Some(b)) => {
-                let durations = (format::duration(&a), format::duration(&b));
-                a == b || matches!(durations, (Ok(a), Ok(b)) if a == b)
-            }
-            _ => false,
-        },
-    }
-}
-
 pub(super) fn either(kinds: &[Kind]) -> String {
     kinds.iter().map(describe).collect::<Vec<_>>().join(" or ")
 }

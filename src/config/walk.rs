@@ -6,17 +6,12 @@ use super::Mode;
 use super::diagnostic::{Fault, Report, nearest};
 use super::environment::{self, Environment, Expanded};
 use super::schema::{Block, Format, Key, Kind, Presence, ROOT};
-use super::shape::{describe, either, is_scalar, plain, same, scalar};
-use super::tree::{self, Entry, Node, Value, redact};
+use super::shape::{describe, either, is_scalar, plain, scalar};
+use super::tree::{Entry, Node, Value, redact};
 
 /// Reports every problem that can be seen in one value alone.
 pub(super) fn check(root: &mut Node, env: &dyn Environment, mode: Mode, report: &mut Report) {
-    let mut walk = Walk {
-        env,
-        mode,
-        report,
-        inside_later: false,
-    };
+    let mut walk = Walk { env, mode, report };
     walk.value(root, &Kind::Block(&ROOT), "");
 }
 
@@ -32,7 +27,6 @@ pub(super) fn check_value(
         env,
         mode: Mode::Online,
         report,
-        inside_later: false,
     };
     walk.value(node, kind, "value");
 }
@@ -41,8 +35,6 @@ struct Walk<'a> {
     env: &'a dyn Environment,
     mode: Mode,
     report: &'a mut Report,
-    /// Inside something that was already reported as not in this version.
-    inside_later: bool,
 }
 
 pub(super) fn join(path: &str, key: &str) -> String {
@@ -128,19 +120,7 @@ impl Walk<'_> {
                 self.unknown(entry, block, &path);
                 continue;
             };
-            let default = match key.presence {
-                Presence::Default(text) => tree::parse(text).ok(),
-                Presence::Required | Presence::Absent(_) => None,
-            };
-            let accepted = default.is_some_and(|default| same(&key.kind, &default, &entry.node));
-            if key.later && !accepted {
-                self.later_at(entry.at, &path);
-                let outer = std::mem::replace(&mut self.inside_later, true);
-                self.value(&mut entry.node, &key.kind, &path);
-                self.inside_later = outer;
-            } else {
-                self.value(&mut entry.node, &key.kind, &path);
-            }
+            self.value(&mut entry.node, &key.kind, &path);
         }
         let here = |key: &Key| entries.iter().any(|entry| entry.key == key.name);
         block
@@ -148,13 +128,6 @@ impl Walk<'_> {
             .iter()
             .filter(|key| key.presence == Presence::Required && !here(key))
             .collect()
-    }
-
-    fn later_at(&mut self, at: tree::Position, path: &str) {
-        if !self.inside_later {
-            self.report
-                .problem(at, path, Fault::new("not in this version"));
-        }
     }
 
     fn unknown(&mut self, entry: &Entry, block: &Block, path: &str) {
