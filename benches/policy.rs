@@ -201,6 +201,7 @@ fn plan(routes: usize) -> Plan {
             threads: 1,
             pre_stop: Duration::ZERO,
             drain: second,
+            handover: None,
         },
         listeners: vec![ListenerPlan {
             name: "127.0.0.1:8072".into(),

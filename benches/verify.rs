@@ -40,6 +40,7 @@ fn plan(keys: std::path::PathBuf, cache_bytes: u64) -> Plan {
             threads: 1,
             pre_stop: second,
             drain: second,
+            handover: None,
         },
         listeners: Vec::new(),
         admin: AdminPlan {

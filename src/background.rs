@@ -3,7 +3,7 @@
 
 mod jobs;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use crate::edge::Tls;
 use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Metrics;
 use crate::reload::Reload;
+use crate::server::Takeover;
 use crate::upstream::Pool;
 
 /// How often the files of TLS are looked at.
@@ -26,6 +27,8 @@ pub struct Background {
     /// Of each listener that has it.
     tls: Vec<Option<Arc<Tls>>>,
     reload: Option<Reload>,
+    /// Taken when it begins.
+    takeover: Mutex<Option<Takeover>>,
 }
 
 impl Background {
@@ -34,11 +37,13 @@ impl Background {
         current: Arc<Current>,
         tls: Vec<Option<Arc<Tls>>>,
         reload: Option<Reload>,
+        takeover: Takeover,
     ) -> GenBackgroundService<Self> {
         let background = Background {
             current,
             tls,
             reload,
+            takeover: Mutex::new(Some(takeover)),
         };
         GenBackgroundService::new("background".to_owned(), Arc::new(background))
     }
@@ -60,6 +65,13 @@ impl BackgroundService for Background {
         tend(&mut jobs, &gateway);
         jobs.end_others();
         drop(gateway);
+        let takeover = {
+            let mut takeover = self.takeover.lock().unwrap_or_else(PoisonError::into_inner);
+            takeover.take()
+        };
+        if let Some(takeover) = takeover {
+            takeover.run(&self.current).await;
+        }
         tokio::select! {
             () = self.keep_reloading(&mut jobs) => {}
             _ = shutdown.wait_for(|stopping| *stopping) => {}

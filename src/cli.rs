@@ -28,7 +28,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gateway.
-    Run(ConfigFile),
+    Run(run::Args),
     /// Run an issuer, three services and the gateway on this machine, to try it all out.
     Demo(demo::DemoArgs),
     /// Report every problem of a configuration, or its plan in a few lines.
@@ -56,7 +56,7 @@ pub fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     match arguments.command {
-        Command::Run(file) => run::run(&file.config),
+        Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
         Command::Token(args) => token::run(args),
@@ -119,10 +119,10 @@ mod tests {
     #[test]
     fn run_has_a_default_file() {
         let arguments = Arguments::try_parse_from(["portcullis", "run"]).expect("valid");
-        let Command::Run(file) = arguments.command else {
+        let Command::Run(args) = arguments.command else {
             panic!("another command");
         };
-        assert_eq!(file.config, PathBuf::from("conf/portcullis.yaml"));
+        assert_eq!(args.file.config, PathBuf::from("conf/portcullis.yaml"));
     }
 
     #[test]

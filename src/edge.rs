@@ -20,6 +20,7 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, ServerApp};
@@ -69,6 +70,9 @@ impl<A> GuardApp<A> {
     }
 }
 
+/// How long idle connections stay after the listeners have closed.
+pub const LINGER: Duration = Duration::from_secs(2);
+
 #[async_trait]
 impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
     async fn process_new(
@@ -91,7 +95,8 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
     }
 
     async fn cleanup(&self) {
-        // Without it idle keep-alive connections would never hear of the shutdown.
+        // Who waits for a request hears of the shutdown by itself; this is for what Pingora has.
+        tokio::time::sleep(LINGER).await;
         self.app.http_cleanup().await;
     }
 }

@@ -4,18 +4,24 @@
 //! So sockets and certificates are opened here, before anything starts.
 
 pub mod drain;
+mod handover;
+mod notify;
 mod prebound;
 mod stop;
+mod successor;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use pingora::listeners::ListenerConfig;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::Server;
 use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
+use tokio::sync::watch;
 
 pub use stop::{Signals, StopHandle};
 
@@ -34,6 +40,8 @@ use crate::route::RouteTable;
 use crate::upstream::Upstreams;
 use crate::verify::Verifier;
 use drain::Drain;
+pub use handover::Takeover;
+use handover::{Place, Predecessor, Sockets};
 use prebound::Prebound;
 use stop::Ending;
 
@@ -47,6 +55,13 @@ pub enum StartError {
         key: String,
         source: std::io::Error,
     },
+    #[error("cannot take over by {path} (server.handover): {source}")]
+    Handover {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("--upgrade needs server.handover, the Unix socket of the gateway that runs")]
+    NoHandover,
     #[error("{0}")]
     Tls(String),
     #[error("{0}")]
@@ -64,6 +79,8 @@ pub struct Bound {
     sockets: Vec<(TcpListener, SocketAddr, Option<Arc<Tls>>)>,
     admin: (TcpListener, SocketAddr),
     alone: bool,
+    /// The process whose place this one is to take.
+    predecessor: Option<Predecessor>,
 }
 
 /// What a caller of [`bind`] may replace.
@@ -76,6 +93,8 @@ pub struct Surroundings {
     pub alone: bool,
     /// Read again on SIGHUP and when it changes; without one the plan stays as it is.
     pub file: Option<File>,
+    /// Take over from the gateway that runs, if one does.
+    pub upgrade: bool,
 }
 
 impl Default for Surroundings {
@@ -85,16 +104,13 @@ impl Default for Surroundings {
             access_log: Box::new(std::io::stdout()),
             alone: true,
             file: None,
+            upgrade: false,
         }
     }
 }
 
-/// Runs the gateway until it is told to stop by a signal. `file` is what the plan came from.
-pub fn run(plan: Plan, file: Option<File>) -> ExitCode {
-    let surroundings = Surroundings {
-        file,
-        ..Surroundings::default()
-    };
+/// Runs the gateway until it is told to stop by a signal.
+pub fn run(plan: Plan, surroundings: Surroundings) -> ExitCode {
     match bind(plan, surroundings) {
         Ok(bound) => {
             bound.announce();
@@ -112,7 +128,12 @@ pub fn run(plan: Plan, file: Option<File>) -> ExitCode {
 /// # Errors
 /// The first thing that cannot be opened.
 pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError> {
-    let admin = listen(plan.admin.address, || "admin.address".to_owned())?;
+    let predecessor = match surroundings.upgrade {
+        true => predecessor(&plan)?,
+        false => None,
+    };
+    let from = predecessor.as_ref();
+    let admin = listen(plan.admin.address, from, || "admin.address".to_owned())?;
     let mut sockets = Vec::new();
     for (index, listener) in plan.listeners.iter().enumerate() {
         let tls = listener
@@ -121,15 +142,19 @@ pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError>
             .map(Tls::open)
             .transpose()
             .map_err(StartError::Tls)?;
-        let (socket, address) = listen(listener.address, || format!("listeners[{index}].address"))?;
+        let key = || format!("listeners[{index}].address");
+        let (socket, address) = listen(listener.address, from, key)?;
         sockets.push((socket, address, tls));
     }
     let metrics = Metrics::new(&plan)?;
     let clock = surroundings.clock;
+    let verifier = match predecessor {
+        Some(_) => Verifier::apart(&plan, clock.clone(), metrics.clone()),
+        None => Verifier::new(&plan, clock.clone(), metrics.clone()),
+    };
     let gateway = Gateway {
         routes: RouteTable::new(&plan),
-        verifier: Verifier::new(&plan, clock.clone(), metrics.clone())
-            .map_err(StartError::Issuer)?,
+        verifier: verifier.map_err(StartError::Issuer)?,
         limiters: Limiters::new(&plan),
         upstreams: Upstreams::new(&plan, &metrics, &clock).map_err(StartError::Upstream)?,
         stripper: Stripper::new(&plan),
@@ -145,14 +170,32 @@ pub fn bind(plan: Plan, surroundings: Surroundings) -> Result<Bound, StartError>
         sockets,
         admin,
         alone: surroundings.alone,
+        predecessor,
     })
+}
+
+/// Who runs now, if somebody does.
+fn predecessor(plan: &Plan) -> Result<Option<Predecessor>, StartError> {
+    let path = plan.server.handover.as_deref();
+    let path = path.ok_or(StartError::NoHandover)?;
+    let found = Predecessor::find(path).map_err(|source| StartError::Handover {
+        path: path.to_owned(),
+        source,
+    })?;
+    if found.is_none() {
+        log::info!("nobody is at {}: nothing to take over", path.display());
+    }
+    Ok(found)
 }
 
 fn listen(
     address: SocketAddr,
+    from: Option<&Predecessor>,
     key: impl FnOnce() -> String,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
-    TcpListener::bind(address)
+    let taken = from.and_then(|predecessor| predecessor.take(address));
+    taken
+        .map_or_else(|| TcpListener::bind(address), Ok)
         .and_then(|socket| {
             socket.set_nonblocking(true)?;
             let bound = socket.local_addr()?;
@@ -202,8 +245,29 @@ impl Bound {
         log::info!("{} routes, {public} of them public", plan.routes.len());
     }
 
+    /// The sockets once more, for a successor.
+    fn offered(&self) -> std::io::Result<Sockets> {
+        let sockets = Sockets::default();
+        let listeners = self.sockets.iter().map(|(socket, ..)| socket);
+        for socket in listeners.chain([&self.admin.0]) {
+            sockets.hold(socket)?;
+        }
+        Ok(sockets)
+    }
+
     /// Serves until `signals` say stop, then drains. Returns when in-flight requests are done or their time is over.
     pub fn serve(self, signals: Signals) -> ExitCode {
+        let offered = match self.current.gateway().plan.server.handover {
+            Some(_) => self.offered(),
+            None => Ok(Sockets::default()),
+        };
+        let offered = match offered {
+            Ok(sockets) => sockets,
+            Err(error) => {
+                log::error!("cannot start: the sockets cannot be offered to a successor: {error}");
+                return ExitCode::from(1);
+            }
+        };
         let current = self.current;
         let gateway = current.gateway();
         let plan = &gateway.plan;
@@ -229,7 +293,21 @@ impl Bound {
             Reload::new(file, current.clone(), bounds)
         });
         let reloads = reload.is_some();
-        let background = Background::service(current.clone(), tls.collect(), reload);
+        let (handed_over, _) = watch::channel(false);
+        let (go, begun) = watch::channel(self.predecessor.is_none());
+        let failed = Arc::new(AtomicBool::new(false));
+        let takeover = Takeover {
+            predecessor: self.predecessor,
+            place: plan.server.handover.clone().map(|path| Place {
+                path,
+                sockets: offered.clone(),
+                current: current.clone(),
+                handed_over: handed_over.clone(),
+            }),
+            go,
+            failed: failed.clone(),
+        };
+        let background = Background::service(current.clone(), tls.collect(), reload, takeover);
         for (index, (socket, address, tls)) in self.sockets.into_iter().enumerate() {
             let app = GuardApp::new(
                 Arc::new(proxy(&conf, &current, index)),
@@ -246,7 +324,7 @@ impl Bound {
                 // Pingora's own 64 KiB for each idle connection is most of a quiet gateway's memory.
                 .l4_buffer(L4BufferSettings::new(8 * 1024, 1460));
             service.add_listener(endpoint);
-            server.add_service(Prebound::new(service, address, socket));
+            server.add_service(Prebound::new(service, address, socket, begun.clone()));
         }
         let (socket, address) = self.admin;
         let state = move || current.gateway();
@@ -256,12 +334,18 @@ impl Bound {
         admin.threads = Some(1);
         admin.add_tcp(&address.to_string());
         // Readiness must be heard failing while the rest drains.
-        server.add_service(Prebound::new(admin, address, socket).until_the_end());
+        let admin = Prebound::new(admin, address, socket, begun);
+        server.add_service(admin.until(handed_over.subscribe()));
         server.add_service(background);
         let ending = Ending {
             drain: gateway.drain.clone(),
             access_log: gateway.access_log.clone(),
+            connections: bounds.connections().clone(),
             pre_stop: plan.server.pre_stop,
+            may_hand_over: plan.server.handover.is_some(),
+            sockets: offered,
+            handed_over: handed_over.subscribe(),
+            failed,
         };
         // The first generation is not held for longer than the others.
         drop(gateway);

@@ -21,6 +21,7 @@ pub(crate) fn plan(routes: Vec<RoutePlan>) -> Plan {
             threads: 1,
             pre_stop: Duration::ZERO,
             drain: Duration::from_secs(20),
+            handover: None,
         },
         listeners: vec![ListenerPlan {
             name: "127.0.0.1:8072".into(),

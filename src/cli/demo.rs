@@ -11,7 +11,7 @@ use crate::config::{self, Environment, Mode, Overrides, System};
 use crate::demo::banner::{Ports, banner};
 use crate::demo::services::{NAMES, Service, Services};
 use crate::demo::{Issuer, IssuerOptions, KeySource};
-use crate::server;
+use crate::server::{self, Surroundings};
 
 /// Run an issuer, three services and the gateway in front of them, to try things out
 #[derive(Debug, Clone, clap::Args)]
@@ -83,7 +83,7 @@ fn gateway(args: &DemoArgs) -> ExitCode {
         );
     }
     match config::load_str(NAME, CONFIG, &overrides, &DemoEnvironment, Mode::Online) {
-        Ok(loaded) => server::run(loaded.plan, None),
+        Ok(loaded) => server::run(loaded.plan, Surroundings::default()),
         Err(problems) => super::check::refuse(&problems),
     }
 }

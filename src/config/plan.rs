@@ -63,6 +63,8 @@ pub struct ServerPlan {
     pub pre_stop: Duration,
     /// In-flight requests have this long to finish.
     pub drain: Duration,
+    /// The Unix socket where a successor gets the listening sockets; `None` is nowhere.
+    pub handover: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

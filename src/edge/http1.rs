@@ -12,6 +12,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::{Shutdown, Stream};
 use pingora::server::ShutdownWatch;
 
+use super::LINGER;
 use super::stream::{Gathered, GuardStream};
 
 pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
@@ -23,6 +24,8 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let mut stopping = pin!(async {
         // An error is a server that is gone, and so is its word.
         let _ = watch.wait_for(|stopping| *stopping).await;
+        // A caller may be sending its next request just now. Whoever asks in this time is answered and told to close.
+        tokio::time::sleep(LINGER).await;
     });
     let mut stopped = false;
     let mut stream = Box::new(stream);

@@ -32,6 +32,7 @@ fn gateway() -> (Proxy, TcpListener) {
         access_log: Box::new(std::io::sink()),
         alone: false,
         file: None,
+        upgrade: false,
     };
     let bound = bind(plan, surroundings).unwrap();
     let proxy = Proxy {

@@ -12,25 +12,31 @@ pub(super) struct Prebound<S> {
     service: S,
     key: String,
     socket: Option<TcpListener>,
-    until_the_end: bool,
-    /// Held so that an endless service never sees its shutdown channel close.
-    never: Option<tokio::sync::watch::Sender<bool>>,
+    /// Nobody is accepted before.
+    go: ShutdownWatch,
+    /// When it ends, if not with the others.
+    until: Option<ShutdownWatch>,
 }
 
 impl<S> Prebound<S> {
-    pub(super) fn new(service: S, address: SocketAddr, socket: TcpListener) -> Self {
+    pub(super) fn new(
+        service: S,
+        address: SocketAddr,
+        socket: TcpListener,
+        go: ShutdownWatch,
+    ) -> Self {
         Prebound {
             service,
             key: address.to_string(),
             socket: Some(socket),
-            until_the_end: false,
-            never: None,
+            go,
+            until: None,
         }
     }
 
     /// Goes on accepting while others drain.
-    pub(super) fn until_the_end(mut self) -> Self {
-        self.until_the_end = true;
+    pub(super) fn until(mut self, end: ShutdownWatch) -> Self {
+        self.until = Some(end);
         self
     }
 }
@@ -44,15 +50,17 @@ impl<S: Service + 'static> ServiceWithDependents for Prebound<S> {
         listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
+        ready.notify_ready();
+        tokio::select! {
+            _ = shutdown.wait_for(|stopping| *stopping) => return,
+            gone = self.go.wait_for(|go| *go) => if gone.is_err() {
+                return;
+            }
+        }
         if let (Some(fds), Some(socket)) = (&fds, self.socket.take()) {
             fds.lock().add(self.key.clone(), socket.into_raw_fd());
         }
-        if self.until_the_end {
-            let (never, watch) = tokio::sync::watch::channel(false);
-            self.never = Some(never);
-            shutdown = watch;
-        }
-        ready.notify_ready();
+        let shutdown = self.until.clone().unwrap_or(shutdown);
         Service::start_service(&mut self.service, fds, shutdown, listeners_per_fd).await;
     }
 

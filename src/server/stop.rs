@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::drain::Drain;
+use super::handover::Sockets;
+use super::{notify, successor};
+use crate::edge::{Connections, LINGER};
 use crate::observe::access_log::AccessLog;
 
 /// What may tell the gateway to stop.
@@ -121,13 +125,23 @@ struct Watch {
     reloads: bool,
     drain: Drain,
     pre_stop: Duration,
+    may_hand_over: bool,
+    sockets: Sockets,
+    handed_over: watch::Receiver<bool>,
 }
 
 /// What ending needs of a gateway, whose generations come and go.
 pub(super) struct Ending {
     pub(super) drain: Drain,
     pub(super) access_log: Arc<AccessLog>,
+    pub(super) connections: Arc<Connections>,
     pub(super) pre_stop: Duration,
+    pub(super) may_hand_over: bool,
+    /// Those that are held for a successor.
+    pub(super) sockets: Sockets,
+    pub(super) handed_over: watch::Receiver<bool>,
+    /// This process was to take over, and cannot.
+    pub(super) failed: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -136,8 +150,24 @@ impl ShutdownSignalWatch for Watch {
         if !self.reloads {
             self.signals.outlive_hangup();
         }
-        let stop = self.signals.wait().await;
+        if matches!(self.signals.0, Source::Process) {
+            successor::keep_listening(self.may_hand_over);
+        }
+        let mut handed_over = self.handed_over.clone();
+        let stop = tokio::select! {
+            stop = self.signals.wait() => stop,
+            Ok(_) = handed_over.wait_for(|done| *done) => {
+                // Whoever asks the sockets asks the successor: nothing has to be noticed by anybody.
+                self.drain.stop();
+                self.hear_impatience();
+                self.drain.close();
+                self.sockets.close();
+                return ShutdownSignal::GracefulTerminate;
+            }
+        };
         self.drain.stop();
+        // A service manager asks the new process, if there is one.
+        notify::stopping();
         match stop {
             Stop::Now | Stop::No => ShutdownSignal::FastShutdown,
             Stop::Drain => {
@@ -145,6 +175,7 @@ impl ShutdownSignalWatch for Watch {
                 self.hear_impatience();
                 tokio::time::sleep(self.pre_stop).await;
                 self.drain.close();
+                self.sockets.close();
                 ShutdownSignal::GracefulTerminate
             }
         }
@@ -170,6 +201,9 @@ pub(super) fn run(server: Server, signals: Signals, reloads: bool, ending: &Endi
         reloads,
         drain: ending.drain.clone(),
         pre_stop: ending.pre_stop,
+        may_hand_over: ending.may_hand_over,
+        sockets: ending.sockets.clone(),
+        handed_over: ending.handed_over.clone(),
     };
     let (done, finished) = channel();
     let pingora = std::thread::Builder::new()
@@ -206,7 +240,11 @@ pub(super) fn run(server: Server, signals: Signals, reloads: bool, ending: &Endi
                 if ending.drain.closed() {
                     closed_for += pause;
                 }
-                let quiet = closed_for >= CLOSING && ending.drain.active() == 0;
+                if ending.failed.load(Ordering::Acquire) {
+                    return ExitCode::from(1);
+                }
+                let nobody = ending.connections.open() == 0 || closed_for >= LINGER;
+                let quiet = closed_for >= CLOSING && ending.drain.active() == 0 && nobody;
                 if quiet || ending.drain.abandoned() {
                     break;
                 }

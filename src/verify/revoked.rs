@@ -61,6 +61,11 @@ pub struct Revocations {
 }
 
 impl Revocations {
+    /// In memory alone, until what a predecessor has is taken over.
+    pub(crate) fn apart(plan: &Plan, clock: Clock) -> Result<Arc<Self>, String> {
+        Self::open(None, plan.revocations.max, clock, |_| false)
+    }
+
     /// Reads the file, if there is one. What cannot be read is an error: starting without it would let through what
     /// was revoked.
     pub(crate) fn of(plan: &Plan, clock: Clock) -> Result<Arc<Self>, String> {
@@ -250,6 +255,10 @@ impl Revocations {
         let journal = match home {
             Home::File(journal) => journal,
             Home::Memory => return Ok(()),
+            Home::HandedOver => {
+                let why = "the process that takes over has them; ask it";
+                return Err(Unkept::Unwritten(why.to_owned()));
+            }
         };
         let written = journal.append(&record(), || records(&self.read()));
         written.map_err(|error| {

@@ -71,6 +71,7 @@ pub(super) fn plan(issuers: Vec<IssuerPlan>) -> Plan {
             threads: 1,
             pre_stop: Duration::ZERO,
             drain: second,
+            handover: None,
         },
         listeners: Vec::new(),
         admin: AdminPlan {

@@ -84,6 +84,12 @@ impl Verifier {
         Self::first(plan, clock, metrics, fetch::source)
     }
 
+    /// For a process that takes over: what is revoked, and the file that says so, its predecessor has still.
+    pub fn apart(plan: &Plan, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, String> {
+        let revocations = Revocations::apart(plan, clock.clone())?;
+        Self::of(plan, revocations, clock, metrics, fetch::source, None)
+    }
+
     #[cfg(any(test, fuzzing))]
     pub(super) fn with_sources(
         plan: &Plan,

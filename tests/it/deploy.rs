@@ -367,3 +367,218 @@ fn every_shipped_configuration_loads() {
         assert!(!loaded.plan.routes.is_empty());
     }
 }
+
+/// The documents of a manifest.
+fn manifests() -> Vec<Value> {
+    ["portcullis", "config"]
+        .iter()
+        .flat_map(|name| {
+            let text = read(&format!("deploy/kubernetes/{name}.yaml"));
+            let documents: Vec<Value> = text
+                .split("\n---\n")
+                .map(|document| serde_yaml::from_str(document).unwrap())
+                .collect();
+            documents
+        })
+        .collect()
+}
+
+#[track_caller]
+fn manifest(kind: &str) -> Value {
+    let mut found = manifests().into_iter().filter(|one| one["kind"] == kind);
+    let manifest = found.next().unwrap_or_else(|| panic!("no {kind}"));
+    assert!(found.next().is_none(), "{kind} twice");
+    assert_eq!(manifest["metadata"]["name"], "portcullis");
+    manifest
+}
+
+/// A configuration whose secrets and state are somewhere else.
+fn plan_of(text: &str) -> config::Plan {
+    let none = config::Overrides::default();
+    let loaded = config::load_str("deploy", text, &none, &System, Mode::Offline);
+    loaded
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
+        .plan
+}
+
+#[test]
+fn the_pods_ports_and_probes_are_those_of_its_configuration() {
+    let config = manifest("ConfigMap");
+    let plan = plan_of(config["data"]["portcullis.yaml"].as_str().unwrap());
+    let deployment = manifest("Deployment");
+    let pod = &deployment["spec"]["template"]["spec"];
+    let container = &pod["containers"][0];
+    let port = |name: &str| {
+        let mut ports = container["ports"].as_array().unwrap().iter();
+        let port = ports.find(|port| port["name"] == name).unwrap();
+        port["containerPort"].as_u64().unwrap()
+    };
+    assert_eq!(port("http"), u64::from(plan.listeners[0].address.port()));
+    assert_eq!(port("admin"), u64::from(plan.admin.address.port()));
+    // The kubelet asks from outside the pod.
+    assert!(plan.admin.address.ip().is_unspecified());
+    for (probe, path) in [
+        ("livenessProbe", "/livez"),
+        ("readinessProbe", "/readyz"),
+        ("startupProbe", "/livez"),
+    ] {
+        let asked = &container[probe]["httpGet"];
+        assert_eq!(
+            (&asked["path"], &asked["port"]),
+            (&path.into(), &"admin".into())
+        );
+    }
+    // Not ready for longer than it takes to be noticed, and not killed within the drain.
+    let probe = &container["readinessProbe"];
+    let noticed =
+        probe["periodSeconds"].as_u64().unwrap() * probe["failureThreshold"].as_u64().unwrap();
+    let (pre_stop, drain) = (plan.server.pre_stop.as_secs(), plan.server.drain.as_secs());
+    assert!(pre_stop > noticed);
+    assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > pre_stop + drain);
+    let service = manifest("Service");
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], "http");
+    assert_eq!(service["spec"]["ports"].as_array().unwrap().len(), 1);
+    let label = "app.kubernetes.io/name";
+    for selector in [
+        &service["spec"]["selector"],
+        &manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        &deployment["spec"]["selector"]["matchLabels"],
+        &deployment["spec"]["template"]["metadata"]["labels"],
+    ] {
+        assert_eq!(selector[label], "portcullis");
+    }
+}
+
+#[test]
+fn the_pod_has_every_file_that_its_configuration_names() {
+    let config = manifest("ConfigMap");
+    let text = config["data"]["portcullis.yaml"].as_str().unwrap();
+    let plan = plan_of(text);
+    let deployment = manifest("Deployment");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let arguments = texts(&container["args"]);
+    let mounts: Vec<&str> = container["volumeMounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mount| {
+            assert!(mount["subPath"].is_null(), "it would never change");
+            mount["mountPath"].as_str().unwrap()
+        })
+        .collect();
+    assert_eq!(
+        arguments,
+        ["run", "--config", "/etc/portcullis/portcullis.yaml"]
+    );
+    assert!(mounts.contains(&"/etc/portcullis"));
+    let secret = manifest("Secret");
+    for reference in text.split("${file:").skip(1) {
+        let (path, _) = reference.split_once('}').unwrap();
+        let (directory, name) = path.rsplit_once('/').unwrap();
+        assert!(mounts.contains(&directory), "{path}");
+        assert!(!secret["stringData"][name].is_null(), "{name}");
+    }
+    let written = plan.revocations.file.into_iter();
+    let snapshots = plan
+        .issuers
+        .into_iter()
+        .filter_map(|issuer| issuer.keys.snapshot);
+    for file in written.chain(snapshots) {
+        assert!(
+            mounts.contains(&file.parent().unwrap().to_str().unwrap()),
+            "{file:?}"
+        );
+    }
+    let context = &container["securityContext"];
+    assert_eq!(context["readOnlyRootFilesystem"], true);
+    assert_eq!(context["allowPrivilegeEscalation"], false);
+    pinned(container["image"].as_str().unwrap());
+}
+
+#[test]
+fn the_unit_runs_what_there_is() {
+    let unit = read("deploy/systemd/portcullis.service");
+    let all = |key: &str| -> Vec<&str> {
+        let lines = unit.lines().filter_map(|line| line.split_once('='));
+        lines
+            .filter(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+            .collect()
+    };
+    let start: Vec<&str> = all("ExecStart")[0].split(' ').collect();
+    assert_eq!(
+        start,
+        [
+            "/usr/local/bin/portcullis",
+            "run",
+            "--config",
+            "/etc/portcullis/portcullis.yaml",
+            "--upgrade"
+        ]
+    );
+    let help = run(crate::support::portcullis(&["run", "--help"]), "").stdout;
+    assert!(help.contains("--upgrade") && help.contains("--config"));
+    assert_eq!(all("ExecReload")[1], "/bin/kill -HUP $MAINPID");
+    assert_eq!(
+        (all("Type"), all("NotifyAccess")),
+        (vec!["notify"], vec!["all"])
+    );
+    // The places that it may write are those that its head and the pages name.
+    let page = read("docs/operations.md");
+    for directory in ["/run/portcullis", "/var/lib/portcullis"] {
+        assert!(
+            unit.contains(directory) && page.contains(directory),
+            "{directory}"
+        );
+    }
+    assert_eq!(
+        (all("RuntimeDirectory"), all("StateDirectory")),
+        (vec!["portcullis"], vec!["portcullis"])
+    );
+    // Longer than the default pre_stop and drain.
+    let seconds: u64 = all("TimeoutStopSec")[0]
+        .trim_end_matches('s')
+        .parse()
+        .unwrap();
+    let plan = plan_of(&read("conf/portcullis.yaml"));
+    assert!(seconds > plan.server.pre_stop.as_secs() + plan.server.drain.as_secs());
+    for switched_on in [
+        "NoNewPrivileges",
+        "PrivateTmp",
+        "LockPersonality",
+        "DynamicUser",
+    ] {
+        assert_eq!(all(switched_on), ["yes"], "{switched_on}");
+    }
+}
+
+/// What systemd is told: that this process is the service, and when it stops being one.
+#[test]
+fn a_service_manager_is_told() {
+    let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
+    let origin = Origin::start();
+    let scratch = crate::support::Scratch::new();
+    let socket = scratch.path("notify.sock");
+    let heard = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    heard
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
+    let next = || {
+        let mut message = [0; 256];
+        let length = heard.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let setup = Setup::new(&issuer, origin.address());
+    let mut running = Running::start_with(&setup, |command| {
+        command.env("NOTIFY_SOCKET", &socket);
+    });
+    let ready = next();
+    assert!(ready.contains("READY=1"), "{ready}");
+    assert!(
+        ready.contains(&format!("MAINPID={}", running.process.id())),
+        "{ready}"
+    );
+    running.process.signal("TERM");
+    assert!(next().contains("STOPPING=1"));
+    assert_eq!(running.process.exit(), Some(0));
+}

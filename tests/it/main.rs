@@ -38,5 +38,6 @@ mod retries;
 mod revocation;
 mod support;
 mod tls;
+mod upgrade;
 mod upstream_view;
 mod websocket;

@@ -103,7 +103,7 @@ fn a_bad_configuration_is_refused_with_every_problem_and_its_place() {
     }
     let places = stderr
         .lines()
-        .filter(|line| line.contains("gateway.yaml:8:"));
+        .filter(|line| line.contains("gateway.yaml:") && line.contains("routes[0]"));
     assert!(places.count() >= 3, "{stderr}");
     // What names a file that is not there is good, and cannot be had.
     let absent = world.setup.clone().issuers(format!(

@@ -21,6 +21,7 @@ pub(super) fn server(view: &View<'_>) -> ServerPlan {
         threads: view.optional_number("threads").unwrap_or(cores),
         pre_stop: shutdown.duration("pre_stop"),
         drain: shutdown.duration("drain"),
+        handover: view.text("handover").map(Into::into),
     }
 }
 

@@ -89,6 +89,12 @@ static SERVER: Block = Block {
         )
         .default("auto"),
         key("shutdown", Kind::Block(&SHUTDOWN), "What SIGTERM starts."),
+        key(
+            "handover",
+            FILE,
+            "Unix socket where a process started with `run --upgrade` takes the listening sockets over. The gateway makes it: its directory must be writable, for the gateway's user alone.",
+        )
+        .absent("off"),
     ],
     misplaced: &[("address", "addresses stand under `listeners`")],
 };

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::journal::Journal;
+use super::journal::{Journal, Record};
 use super::sets::Sets;
 use super::{NotBefore, PURGE, Revocations, apply, records};
 use crate::config::plan::{IssuerPlan, Plan};
@@ -13,6 +13,8 @@ use crate::config::plan::{IssuerPlan, Plan};
 pub(super) enum Home {
     Memory,
     File(Journal),
+    /// A successor has the file, and what is changed here now would be lost.
+    HandedOver,
 }
 
 impl Revocations {
@@ -89,5 +91,30 @@ impl Revocations {
                 let _ = self.polled(&issuer, 0);
             }
         }
+    }
+
+    /// Gives everything that holds to a successor, and the file with it: it can be locked when this returns. Changes
+    /// fail from now on.
+    pub(crate) fn hand_over(&self) -> Vec<String> {
+        let mut home = self.home();
+        let lines = records(&self.read()).into_iter();
+        let lines = lines.filter_map(|record| serde_json::to_string(&record).ok());
+        let lines = lines.collect();
+        *home = Home::HandedOver;
+        lines
+    }
+
+    /// What a predecessor has handed over.
+    ///
+    /// # Errors
+    /// A line is none of ours.
+    pub(crate) fn inherit(&self, lines: &[String]) -> Result<(), String> {
+        let mut found = Sets::default();
+        for line in lines {
+            let record: Record = serde_json::from_str(line).map_err(|e| e.to_string())?;
+            apply(&mut found, record)?;
+        }
+        self.take_in(&found);
+        Ok(())
     }
 }

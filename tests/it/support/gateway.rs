@@ -163,6 +163,7 @@ impl Gateway {
             access_log: Box::new(Shared(log.clone())),
             alone: false,
             file: None,
+            upgrade: false,
         };
         let bound = server::bind(plan, surroundings).unwrap();
         let (addresses, admin) = (bound.addresses(), bound.admin_address());

@@ -104,12 +104,24 @@ impl Process {
         );
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for the end; `None` if a signal killed it. Both outputs are complete then.
     pub fn exit(&mut self) -> Option<i32> {
+        let code = self.end();
+        self.stdout.finish();
+        self.stderr.finish();
+        code
+    }
+
+    /// The same where a child of its own has the outputs still.
+    pub fn end(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -122,8 +134,6 @@ impl Process {
             );
             std::thread::sleep(Duration::from_millis(5));
         };
-        self.stdout.finish();
-        self.stderr.finish();
         status.code()
     }
 
@@ -220,7 +230,8 @@ impl Running {
             let scratch = Scratch::new();
             let address = loopback(free_ports(1));
             let admin = loopback(free_ports(1));
-            let config = scratch.file(CONFIG, &placed(setup, address, admin));
+            let yaml = placed(setup, &scratch, address, admin);
+            let config = scratch.file(CONFIG, &yaml);
             let mut command = portcullis(&["run", "--config", &config]);
             prepare(&mut command);
             let mut process = Process::start(command);
@@ -244,7 +255,7 @@ impl Running {
 
     /// Another configuration in place of the file, which is there whole or not at all.
     pub fn rewrite(&self, setup: &Setup) {
-        let yaml = placed(setup, self.address, self.admin);
+        let yaml = placed(setup, &self.scratch, self.address, self.admin);
         self.scratch.write(CONFIG, yaml);
     }
 
@@ -262,9 +273,10 @@ impl Running {
     }
 }
 
-/// A setup's YAML, listening here.
-fn placed(setup: &Setup, address: SocketAddr, admin: SocketAddr) -> String {
-    let yaml = setup.yaml();
+/// A setup's YAML, listening here; `SCRATCH` in it is the directory.
+fn placed(setup: &Setup, scratch: &Scratch, address: SocketAddr, admin: SocketAddr) -> String {
+    let directory = scratch.directory().to_str().unwrap();
+    let yaml = setup.yaml().replace("SCRATCH", directory);
     let yaml = yaml.replace("'127.0.0.1:1'", &format!("'{address}'"));
     yaml.replace("'127.0.0.1:9'", &format!("'{admin}'"))
 }
