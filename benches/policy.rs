@@ -143,6 +143,7 @@ fn upstream(peers: usize, balance: Balance) -> UpstreamPlan {
             read: second,
             write: second,
             idle: second,
+            stream: second,
         },
         retries: RetryPlan {
             attempts: 2,
@@ -155,6 +156,7 @@ fn upstream(peers: usize, balance: Balance) -> UpstreamPlan {
         rate: None,
         fallback: None,
         tls: None,
+        http2: false,
     }
 }
 
@@ -176,6 +178,7 @@ fn route(index: usize) -> RoutePlan {
         upstream: UpstreamId(0).into(),
         access: Access::Token(Policy::default()),
         keep_authorization: false,
+        websocket: false,
         forward_headers: Vec::new(),
         rate_limit: None,
         timeout: Duration::from_secs(30),

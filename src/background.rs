@@ -24,7 +24,7 @@ const FIND_EVERY: Duration = Duration::from_secs(5);
 /// How soon after a look-up that brought nothing.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often the files of TLS listeners are looked at.
+/// How often the files of TLS are looked at.
 const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// One Pingora background service for all of it: every service costs a runtime and a thread.
@@ -118,7 +118,7 @@ async fn keep_pool(pool: Arc<Pool>) {
         let (pool, peer) = (pool.clone(), peer.clone());
         resolving.spawn(async move { keep_resolved(&pool, &peer).await });
     }
-    tokio::join!(pool.keep_checked(), keep_found(&pool));
+    tokio::join!(pool.keep_checked(), keep_found(&pool), keep_trusting(&pool));
     while resolving.join_next().await.is_some() {}
 }
 /// All addresses of a pool's name.
@@ -155,6 +155,23 @@ async fn keep_current(tls: Arc<Tls>, (listener, name): (usize, Arc<str>), metric
         match outcome {
             Ok(()) => log::info!("listener {name} has a new certificate"),
             Err(why) => log::error!("listener {name} keeps its old certificate: {why}"),
+        }
+    }
+}
+
+/// The same for what connections to a pool's peers are made with.
+async fn keep_trusting(pool: &Pool) {
+    let Some(trust) = pool.trust() else {
+        return;
+    };
+    let name = &pool.name;
+    loop {
+        tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
+        let trust = trust.clone();
+        match tokio::task::spawn_blocking(move || trust.refresh()).await {
+            Ok(Some(Ok(()))) => log::info!("upstream {name} has new TLS files"),
+            Ok(Some(Err(why))) => log::error!("upstream {name} keeps its old TLS files: {why}"),
+            Ok(None) | Err(_) => {}
         }
     }
 }

@@ -33,6 +33,7 @@ pub use chunks::DoubtfulChunks;
 pub use connections::{Connections, Ticket};
 pub use opening::Front;
 use stream::GuardStream;
+pub use stream::{Over, Overseer};
 pub use tls::{ClientCertificate, Tls};
 
 use crate::observe::metrics::Metrics;
@@ -108,6 +109,13 @@ pub fn head_read(session: &ServerSession) {
 /// Whether what came of the body can be read in more than one way; reading on fails with [`DoubtfulChunks`].
 pub fn body_is_doubtful(session: &ServerSession) -> bool {
     guard_of(session).is_some_and(GuardStream::is_doubtful)
+}
+
+/// Has the connection looked after from now on, until its next request; HTTP/1 only.
+pub fn watch(session: &ServerSession, overseer: Overseer) {
+    if let Some(guard) = guard_of(session) {
+        guard.watch(overseer);
+    }
 }
 
 /// The certificate that the caller of this connection has shown, if its listener asks for one.

@@ -6,7 +6,7 @@ mod strip;
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
@@ -58,7 +58,11 @@ pub fn request(
     let mut parts = take(head);
     let fields = &mut parts.headers;
     let forwarded = Forwarded::of(fields, target, caller);
+    let trailers = parts.version == Version::HTTP_2 && asks_for_trailers(fields);
     stripper.strip(fields);
+    if trailers {
+        fields.insert(header::TE, TRAILERS);
+    }
     if !route.keep_authorization {
         fields.remove(header::AUTHORIZATION);
         // Made for us, as the token was; with a token that a service keeps, it may judge the proof too.
@@ -86,10 +90,57 @@ pub fn request(
     if let Some(principal) = permit.principal() {
         identity::write(fields, principal, &route.forward_headers);
     }
+    if parts.version == Version::HTTP_2 {
+        name_host(fields, &parts.uri)?;
+        // There are no interim answers on the way back: who waits for one has it from us.
+        fields.remove(header::EXPECT);
+    }
     if let Some(uri) = matched(route, target, origin_form)? {
         parts.uri = uri;
     }
     *head = parts.into();
+    Ok(())
+}
+
+/// What makes a request a handshake again, after everything that is for one connection alone was taken out (RFC 6455
+/// section 4.1). Only for a request that [`crate::request::opens_websocket`].
+pub fn handshake(head: &mut RequestHeader) -> pingora::Result<()> {
+    head.insert_header(header::CONNECTION, UPGRADE)?;
+    head.insert_header(header::UPGRADE, WEBSOCKET)
+}
+
+/// The same on the way back, with nothing in it that could be read as framing (RFC 9110 section 15.2).
+pub fn switched(head: &mut ResponseHeader) -> pingora::Result<()> {
+    head.remove_header(&header::CONTENT_LENGTH);
+    head.remove_header(&header::TRANSFER_ENCODING);
+    head.insert_header(header::CONNECTION, UPGRADE)?;
+    head.insert_header(header::UPGRADE, WEBSOCKET)
+}
+
+const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
+const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// The one use of `TE` that HTTP/2 has (RFC 9113 section 8.2.2); gRPC servers insist on it.
+fn asks_for_trailers(fields: &HeaderMap) -> bool {
+    fields
+        .get(header::TE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// HTTP/2 may name the host in its target alone, which is about to be another.
+fn name_host(fields: &mut HeaderMap, uri: &Uri) -> pingora::Result<()> {
+    if fields.contains_key(header::HOST) {
+        return Ok(());
+    }
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let host = HeaderValue::from_str(authority.unwrap_or_default()).map_err(|_| {
+        pingora::Error::explain(
+            pingora::ErrorType::InternalError,
+            "the authority is no field's value",
+        )
+    })?;
+    fields.insert(header::HOST, host);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod judge;
 mod life;
 mod preflight;
 mod record;
+mod tunnel;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -118,7 +120,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
         edge::head_read(session);
-        life.name(&session.req_header().headers);
+        life.name(session.req_header());
         life::set_deadlines(session, &listener.gateway.plan.limits);
         Ok(())
     }
@@ -186,7 +188,8 @@ impl ProxyHttp for Proxy {
         let (route, permit, target) = life.permitted(&gateway.plan).map_err(refuse)?;
         let caller = life::caller(&listener, session);
         let ids = (&life.request_id, &life.trace);
-        forward::request(head, &gateway.stripper, route, permit, target, caller, ids)
+        forward::request(head, &gateway.stripper, route, permit, target, caller, ids)?;
+        life.agree_on_version(gateway, session, head).await
     }
 
     async fn request_body_filter(
@@ -203,7 +206,12 @@ impl ProxyHttp for Proxy {
         let length = body.as_ref().map_or(0, Bytes::len);
         let (listener, life) = self.parts(context);
         life.body_arrived(length, end, listener.gateway.clock.monotonic())
-            .map_err(|rejection| life.stop(rejection))
+            .map_err(|rejection| {
+                let mut error = life.stop(rejection);
+                // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.
+                error.as_down();
+                error
+            })
     }
 
     async fn upstream_response_filter(
@@ -213,7 +221,35 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
+        if let Err(rejection) = life.agreed(listener.gateway, session, head) {
+            let mut error = life.stop(rejection);
+            error.as_up();
+            return Err(error);
+        }
+        life.grpc_ended(&head.headers);
         life.answered(listener.gateway, session, head.status)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end: bool,
+        context: &mut Box<Context>,
+    ) -> Result<Option<Duration>> {
+        context.life.answer_whole |= end;
+        Ok(None)
+    }
+
+    fn upstream_response_trailer_filter(
+        &self,
+        _: &mut Session,
+        trailers: &mut HeaderMap,
+        context: &mut Box<Context>,
+    ) -> Result<()> {
+        context.life.answer_whole = true;
+        context.life.grpc_ended(trailers);
+        Ok(())
     }
 
     async fn response_filter(
@@ -229,6 +265,9 @@ impl ProxyHttp for Proxy {
             forward::nonce(head, nonce)?;
         }
         forward::response(head, route.map(|r| &r.response_headers), &life.request_id)?;
+        if tunnel::switches(head.status) {
+            forward::switched(head)?;
+        }
         match route.and_then(|route| route.cors.as_ref()) {
             Some(cors) => forward::cross_origin(head, cors, session.req_header()),
             None => Ok(()),
@@ -271,8 +310,12 @@ impl ProxyHttp for Proxy {
         let (listener, life) = self.parts(context);
         let rejection = life.failed(error, session.is_body_done());
         let status = rejection.map_or(0, |rejection| rejection.answer().status);
+        // What was sent before an answer is none.
+        let answered = session
+            .response_written()
+            .is_some_and(|head| !attempt::is_interim(head.status));
         if let Some(rejection) = rejection
-            && session.response_written().is_none()
+            && !answered
             && let Err(e) = listener.answer(session, life, rejection).await
         {
             log::debug!("the caller left before its answer: {}", e.etype().as_str());
@@ -305,7 +348,16 @@ impl ProxyHttp for Proxy {
 }
 
 impl Listener<'_> {
-    async fn answer(&self, session: &mut Session, life: &Life, rejection: Rejection) -> Result<()> {
+    async fn answer(
+        &self,
+        session: &mut Session,
+        life: &mut Life,
+        rejection: Rejection,
+    ) -> Result<()> {
+        if life.grpc {
+            life.told = Some(rejection.answer().status);
+            life.grpc_status = Some(reject::grpc_status(rejection));
+        }
         let plan = &self.gateway.plan;
         let route = life.route.map(|id| plan.route(id));
         let fallback = match rejection {
@@ -323,6 +375,7 @@ impl Listener<'_> {
             request_id: life.request_id.as_str(),
             allow: life.allow.as_ref(),
             retry_after: life.retry_after,
+            grpc: life.grpc,
         };
         reject::write(session, rejection, circumstances).await
     }

@@ -3,9 +3,11 @@
 //! Nothing below this module knows about HTTP answers. The exact reason goes to the log and the metrics; the caller
 //! gets a fixed sentence (contract section 4, RFC 6750 section 3, RFC 9457).
 
+mod grpc;
 mod raw;
 mod write;
 
+pub use grpc::grpc_status;
 pub use raw::raw;
 pub use write::{
     Circumstances, DPOP_NONCE, bare, body, keep_alive_if_possible, problem, title, write,
@@ -95,6 +97,8 @@ rejections! {
     MissingScope => "missing_scope",
     MissingRole => "missing_role",
     TooManyRequests => "too_many_requests",
+    /// The caller's HTTP, or what it speaks over it, cannot be carried over that of the peers.
+    HttpVersion => "http_version",
     /// The pool's cap on requests in flight is reached.
     UpstreamBusy => "upstream_busy",
     /// The pool's breaker is open.
@@ -205,6 +209,7 @@ impl Rejection {
             | Rejection::MissingScope
             | Rejection::MissingRole => say(403, InsufficientScope, "The access token does not grant this."),
             Rejection::TooManyRequests => later(429, 1, "Too many requests."),
+            Rejection::HttpVersion => say(505, Silent, "The service speaks another version of HTTP."),
             Rejection::UpstreamBusy
             | Rejection::UpstreamOpen
             | Rejection::NoPeer => later(503, 1, "The service is not available just now."),

@@ -115,6 +115,7 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
             read: Duration::from_secs(30),
             write: Duration::from_secs(10),
             idle: Duration::from_secs(15),
+            stream: Duration::from_secs(300),
         },
         retries: RetryPlan {
             attempts: 2,
@@ -130,6 +131,7 @@ pub(crate) fn upstream(name: &str, peers: &[(&str, u32)]) -> UpstreamPlan {
         rate: None,
         fallback: None,
         tls: None,
+        http2: false,
     }
 }
 
@@ -144,6 +146,7 @@ pub(crate) fn route(path: &str) -> RoutePlan {
         upstream: UpstreamId(0).into(),
         access: Access::Token(Policy::default()),
         keep_authorization: false,
+        websocket: false,
         forward_headers: Vec::new(),
         rate_limit: None,
         timeout: Duration::from_secs(30),

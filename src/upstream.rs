@@ -8,6 +8,7 @@ mod probe;
 mod retry;
 mod standing;
 mod tried;
+mod trust;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ pub use peer::{AtPeer, Peer};
 pub use pool::{InFlight, Pool};
 pub use standing::State;
 pub use tried::{Failure, Tried};
+pub use trust::Trust;
 
 use crate::authorize::Permit;
 use crate::clock::Clock;

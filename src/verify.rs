@@ -24,6 +24,7 @@ mod not_before;
 mod operate;
 pub mod principal;
 pub mod revoked;
+mod standing;
 mod trusted;
 mod usable;
 mod weak;
@@ -44,6 +45,7 @@ pub use jwk::HeldKey;
 pub use keys::KeysState;
 pub use operate::HeldNotBefore;
 pub use principal::Principal;
+pub use standing::Standing;
 pub use trusted::Tended;
 pub use verdict::{Source, Verdict, Wanted};
 
@@ -89,30 +91,15 @@ impl Verifier {
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
         let print = self.fingerprints.of(token.expose());
         if let Some(proved) = self.kept(print, token, wanted) {
-            let (outcome, nonce) = self.usable(token, &proved, wanted);
-            return Verdict {
-                issuer: Some(proved.principal.grants.issuer),
-                source: Source::Cache,
-                outcome,
-                nonce,
-            };
+            let issuer = Some(proved.principal.grants.issuer);
+            return self.verdict(issuer, token, (Source::Cache, Ok(proved)), wanted);
         }
-        let (issuer, (source, outcome)) = match Compact::read_knowing(token.expose(), &self.headers)
-        {
+        let (issuer, judged) = match Compact::read_knowing(token.expose(), &self.headers) {
             Ok(compact) => self.signed((print, token), compact, wanted).await,
             Err(Refusal::Opaque) => self.opaque(token, wanted).await,
             Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
         };
-        let (outcome, nonce) = match outcome {
-            Ok(proved) => self.usable(token, &proved, wanted),
-            Err(fault) => (Err(fault), None),
-        };
-        Verdict {
-            issuer,
-            source,
-            outcome,
-            nonce,
-        }
+        self.verdict(issuer, token, judged, wanted)
     }
 
     /// A proof of this very token that was had before and still holds.

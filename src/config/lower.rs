@@ -54,6 +54,7 @@ pub(super) fn lower(root: &Node, context: &mut Context<'_>) -> Plan {
     let mut routes = route::routes(&file, &limits, &issuer_names, &upstream_names, context);
     route::schemes(&mut routes, &issuers);
     introspection::routes(&file, &routes, &issuers, context);
+    route::tunnels(&file, &routes, &upstreams, context);
     unused(&file, &routes, context);
     Plan {
         server,
@@ -145,20 +146,25 @@ impl Context<'_> {
         Some(path)
     }
 
-    pub(super) fn readable(&mut self, spot: &Spot<'_>, path: &Path) {
+    /// What is in it, unless we are offline.
+    pub(super) fn readable(&mut self, spot: &Spot<'_>, path: &Path) -> Option<String> {
         if self.mode == Mode::Offline || path.as_os_str().is_empty() {
-            return;
+            return None;
         }
-        if let Err(error) = self.env.read(path) {
-            let fault = Fault::unreadable(format!(
-                "{} cannot be read: {}",
-                spot.node.shown(),
-                reason(&error)
-            ));
-            self.problem(
-                spot,
-                fault.hint("write a path that this user may read, or check with `--offline`"),
-            );
+        match self.env.read(path) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let fault = Fault::unreadable(format!(
+                    "{} cannot be read: {}",
+                    spot.node.shown(),
+                    reason(&error)
+                ));
+                self.problem(
+                    spot,
+                    fault.hint("write a path that this user may read, or check with `--offline`"),
+                );
+                None
+            }
         }
     }
 

@@ -24,8 +24,8 @@ pub use dpop::{Dpop, PublicUrl, Schemes};
 pub use forms::TargetForms;
 pub use rewrite::{Piece, RewritePlan};
 pub use upstream::{
-    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
-    Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, OwnCertificate, PeerPlan, RatePlan,
+    RetryOn, RetryPlan, Shares, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 
 use super::secret::Secret;
@@ -281,6 +281,8 @@ pub struct RoutePlan {
     pub upstream: Shares,
     pub access: Access,
     pub keep_authorization: bool,
+    /// A request may become a WebSocket.
+    pub websocket: bool,
     /// Header → JSON pointer (RFC 6901) into the claims.
     pub forward_headers: Vec<(HeaderName, String)>,
     pub rate_limit: Option<RateLimit>,

@@ -78,15 +78,22 @@ fn write(out: &mut String, plan: &Plan) -> std::fmt::Result {
             Some(tls) => format!(" over TLS as {}", tls.server_name),
             None => String::new(),
         };
-        writeln!(out, "upstream {}: {}{tls}", upstream.name, peers.join(", "))?;
+        let http2 = if upstream.http2 { ", HTTP/2" } else { "" };
+        let peers = peers.join(", ");
+        writeln!(out, "upstream {}: {peers}{tls}{http2}", upstream.name)?;
     }
     for route in &plan.routes {
         writeln!(
             out,
-            "route    {}: {} -> {}, {}",
+            "route    {}: {} -> {}{}, {}",
             route.name,
             matched(route),
             pools(plan, route),
+            if route.websocket {
+                ", WebSockets too"
+            } else {
+                ""
+            },
             match &route.access {
                 Access::Public => "public".to_owned(),
                 Access::Token(policy) => demands(plan, policy),

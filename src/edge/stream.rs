@@ -5,6 +5,7 @@ mod body;
 mod delegate;
 mod gather;
 mod http2;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,10 +23,11 @@ use tokio::time::{Instant, Sleep};
 use self::body::Body;
 pub(super) use self::gather::Gathered;
 use self::http2::Http2;
+use self::watch::Watch;
+pub use self::watch::{Over, Overseer};
 use super::Peer;
 use super::bounds::Rules;
-use super::head::{Head, Odd};
-use crate::reject::Rejection;
+use super::head::Head;
 
 /// The request has been read: everything passes. Must be the cheapest to see.
 const OPEN: u8 = 0;
@@ -41,6 +43,8 @@ const H2_OPENING: u8 = 4;
 const ANSWERING: u8 = 5;
 /// Our refusal has been written: nothing more will be said on this connection.
 const ANSWERED: u8 = 6;
+/// The request has been read, and somebody looks after it.
+const WATCHED: u8 = 7;
 
 /// The HTTP/2 client preface and the frame header of the SETTINGS that must follow it. From there on h2's own limits
 /// and the idle timeout hold.
@@ -83,6 +87,8 @@ pub(super) struct GuardStream {
     answer_sent: usize,
     /// Locked only by the hooks, which reach it through a shared reference too.
     body: Mutex<Body>,
+    /// Likewise.
+    watch: Mutex<Option<Box<Watch>>>,
     peer: Option<SocketAddr>,
     rules: Arc<Rules>,
 }
@@ -111,6 +117,7 @@ impl GuardStream {
             answer: Vec::new(),
             answer_sent: 0,
             body: Mutex::default(),
+            watch: Mutex::default(),
             peer,
             rules,
         }
@@ -118,7 +125,7 @@ impl GuardStream {
 
     /// Another request may begin. The first one needs no call.
     pub(super) fn arm(&mut self) {
-        if self.phase() == OPEN {
+        if matches!(self.phase(), OPEN | WATCHED) {
             self.set_phase(NEXT);
         }
     }
@@ -151,122 +158,20 @@ impl GuardStream {
         *self.phase.get_mut()
     }
 
+    /// Whether what is written is a response, and counts as movement for who looks after it.
+    fn passes(&mut self) -> bool {
+        match self.phase() {
+            OPEN => true,
+            WATCHED => {
+                self.moved();
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn set_phase(&mut self, phase: u8) {
         *self.phase.get_mut() = phase;
-    }
-
-    /// A read that is not of a body.
-    fn poll_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.phase() {
-            NEXT => {
-                self.set_phase(HEAD);
-                (self.seen, self.parsed, self.timing) = (0, 0, false);
-                self.head = Head::default();
-                *self.body() = Body::default();
-            }
-            ANSWERING | ANSWERED => {
-                ready!(self.poll_answer(cx))?;
-                return Poll::Ready(Err(closed()));
-            }
-            _ => {}
-        }
-        if self.h2.is_none() && self.seen >= self.rules.head_bytes {
-            // The parser asks for more, so the head goes on beyond the cap.
-            return self.refuse(cx, Rejection::HeaderTooLarge);
-        }
-        let before = buf.filled().len();
-        match self.poll_inner(cx, buf) {
-            Poll::Ready(Ok(())) => {
-                let bytes = &buf.filled()[before..];
-                if bytes.is_empty() {
-                    return Poll::Ready(Ok(()));
-                }
-                self.seen += bytes.len();
-                let waited = !self.head.begun();
-                if self.h2.is_some() {
-                    if self.seen >= H2_OPENING_BYTES {
-                        self.set_phase(OPEN);
-                    }
-                    return Poll::Ready(Ok(()));
-                }
-                self.parsed += self.seen;
-                match self.head.feed(bytes) {
-                    Ok(of_the_head) if of_the_head < bytes.len() => {
-                        let behind = &bytes[of_the_head..];
-                        let body = self.body.get_mut();
-                        let body = body.unwrap_or_else(PoisonError::into_inner);
-                        body.behind.extend_from_slice(behind);
-                    }
-                    Ok(_) => {}
-                    Err(Odd::RequestLine) => return self.refuse(cx, Rejection::AmbiguousTarget),
-                    Err(Odd::LineEnd) => return self.refuse(cx, Rejection::AmbiguousFraming),
-                }
-                if waited && self.begun() && self.phase() == HEAD {
-                    self.timing = false;
-                }
-                let cap = self.rules.head_bytes;
-                if self.parsed > cap.saturating_mul(REPARSE.max(cap / 1024)) {
-                    return self.refuse(cx, Rejection::HeaderTimeout);
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Pending => {
-                let patience = match self.phase() != HEAD || self.begun() {
-                    true => self.rules.head_timeout,
-                    false => self.rules.keep_alive,
-                };
-                if self.poll_deadline(cx, patience).is_ready() {
-                    return self.expire(cx);
-                }
-                Poll::Pending
-            }
-            failed => failed,
-        }
-    }
-
-    /// Never takes more than the head may still have, so that a head of exactly the cap passes whatever the size of
-    /// the parser's buffer, and bytes of a body behind it are not held against it.
-    fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let left = self.rules.head_bytes.saturating_sub(self.seen);
-        if self.h2.is_some() || buf.remaining() <= left {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
-        }
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
-        let read = part.filled().len();
-        buf.advance(read);
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_deadline(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
-        if !self.timing {
-            self.timing = true;
-            self.due = Instant::now() + after;
-        }
-        let due = self.due;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if timer.deadline() > due {
-            timer.as_mut().reset(due);
-        }
-        // Moving it for each request would cost more than that it goes off once in a while for nothing.
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
-        }
-        Poll::Pending
-    }
-
-    fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.h2.is_some() || !self.begun() {
-            // HTTP/2 has no answer before its first frames, and who asked nothing is answered nothing: a client
-            // that keeps a connection in reserve would take a 408 for the answer to its first request.
-            return Poll::Ready(Err(closed()));
-        }
-        self.refuse(cx, Rejection::HeaderTimeout)
     }
 }
 
@@ -302,10 +207,11 @@ impl AsyncRead for GuardStream {
             this.read_early(buf);
             return Poll::Ready(Ok(()));
         }
-        if this.phase() != OPEN {
-            return this.poll_head(cx, buf);
-        }
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        let read = match this.phase() {
+            OPEN => Pin::new(&mut this.inner).poll_read(cx, buf),
+            WATCHED => this.poll_watched(cx, buf),
+            _ => return this.poll_head(cx, buf),
+        };
         if this.unflushed && read.is_pending() {
             this.flush_idle(cx);
         }
@@ -328,7 +234,7 @@ impl AsyncWrite for GuardStream {
             this.watch_outgoing(&buf[..sent]);
             return Poll::Ready(Ok(sent));
         }
-        if this.phase() == OPEN {
+        if this.passes() {
             this.unflushed = true;
             return Pin::new(&mut this.inner).poll_write(cx, buf);
         }
@@ -352,7 +258,7 @@ impl AsyncWrite for GuardStream {
             }
             return Poll::Ready(Ok(sent));
         }
-        if this.phase() == OPEN {
+        if this.passes() {
             this.unflushed = true;
             return Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
         }

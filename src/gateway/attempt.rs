@@ -3,32 +3,35 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
 
 use super::life::caller;
+use super::tunnel::{self, Tunnel};
 use super::{Gateway, Life, Listener, refuse};
 use crate::authorize::Permit;
 use crate::config::plan::{Balance, HashOn};
 use crate::forward;
 use crate::observe::metrics::Carried;
 use crate::reject::Rejection;
-use crate::request::Target;
+use crate::request::{BodyLength, Target};
 use crate::upstream::{Failure, Peer, Pool, Upstreams};
 
 impl Life {
     pub(super) fn choose_peer(
         &mut self,
         listener: &Listener<'_>,
-        session: &Session,
+        session: &mut Session,
     ) -> Result<Box<HttpPeer>, Rejection> {
         let gateway = listener.gateway;
         let now = gateway.clock.monotonic();
         let (route, permit, target) = self.permitted(&gateway.plan)?;
-        let pool = gateway
-            .upstreams
-            .open(self.pool.ok_or(Rejection::NoPermit)?, permit);
+        let id = self.pool.ok_or(Rejection::NoPermit)?;
+        let (pool, plan) = (
+            gateway.upstreams.open(id, permit),
+            gateway.plan.upstream(id),
+        );
         let left = route
             .timeout
             .saturating_sub(now.saturating_sub(self.started));
@@ -46,9 +49,27 @@ impl Life {
         self.status = None;
         // Pingora hands the body over again from its beginning.
         self.body.bytes = 0;
-        let read = &mut peer.options.read_timeout;
-        *read = Some(read.map_or(left, |own| own.min(left)));
+        self.silence = peer.options.read_timeout.map_or(left, |own| own.min(left));
+        peer.options.read_timeout = match self.tunnel {
+            Tunnel::Asked => {
+                peer.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
+                Self::await_answer(gateway, session, now + self.silence);
+                None
+            }
+            _ if self.is_stream(session) && plan.http2 => Some(plan.timeouts.stream),
+            _ => Some(self.silence),
+        };
         Ok(peer)
+    }
+
+    /// Whether the peer may rightly have nothing to say for long. Pingora's HTTP/2 to peers does not begin to wait anew
+    /// when a piece of the body has gone out, as its HTTP/1 does; so a body that takes its time counts, and one that is
+    /// small does not.
+    fn is_stream(&self, session: &mut Session) -> bool {
+        const SMALL: u64 = 64 * 1024;
+        let small =
+            matches!(self.body.length, Some(BodyLength::Declared(length)) if length <= SMALL);
+        self.grpc || !small && !session.is_body_done()
     }
 
     /// Whether a failed connect may be tried on another peer.
@@ -85,7 +106,7 @@ impl Life {
         status: StatusCode,
     ) -> pingora::Result<()> {
         // An interim answer says nothing yet.
-        if status.is_informational() {
+        if is_interim(status) {
             return Ok(());
         }
         let now = gateway.clock.monotonic();
@@ -103,6 +124,7 @@ impl Life {
             error.as_up();
             return Err(error);
         }
+        self.declined(session);
         Ok(())
     }
 
@@ -123,6 +145,25 @@ impl Life {
         let stale = reused && error.retry == RetryType::ReusedOnly;
         error.retry.decide_reuse(reused);
         error.set_retry(repeatable(session) && error.retry());
+        if is_unbegun(error) && self.answered_at.is_none() {
+            let whole = !session.as_ref().retry_buffer_truncated();
+            let again = match self.at(gateway) {
+                Some((pool, _)) => whole && pool.may_repeat(&self.tried),
+                None => false,
+            };
+            if again && let Some(id) = self.pool {
+                gateway.metrics.carried(id, Carried::Failed);
+            }
+            error.set_retry(again);
+            return;
+        }
+        // The edge ended it: to Pingora that looks as if the caller had.
+        if tunnel::over(error).is_some() && self.answered_at.is_none() {
+            if let Some((pool, peer)) = self.at(gateway) {
+                pool.failed(peer, gateway.clock.monotonic());
+            }
+            return;
+        }
         // A peer has nothing to answer while the caller has not sent its body, or slow callers could take peers out.
         let unasked = *error.etype() == ErrorType::ReadTimedout && !session.is_body_done();
         if stale {
@@ -138,6 +179,7 @@ impl Life {
             let failure = match error.etype() {
                 E::ReadTimedout | E::WriteTimedout => Failure::Timeout,
                 E::ReadError | E::WriteError | E::ConnectionClosed => Failure::Reset,
+                E::H2Error if is_reset(error) => Failure::Reset,
                 // What answers nonsense has perhaps done what was asked.
                 _ => return,
             };
@@ -151,7 +193,7 @@ impl Life {
         // Nothing that is no interim answer may have been sent.
         let begun = session
             .response_written()
-            .is_some_and(|head| !head.status.is_informational());
+            .is_some_and(|head| !is_interim(head.status));
         let Some((pool, _)) = self.at(gateway) else {
             return false;
         };
@@ -185,6 +227,10 @@ impl Life {
 
     /// Whether the upstream has failed this request, as its breaker sees it; `None` if it ended for another reason.
     pub(super) fn upstream_failed(&self) -> Option<bool> {
+        // How a tunnel ends is between its two ends.
+        if self.tunnel.is_open() {
+            return Some(false);
+        }
         match (self.rejection, self.status) {
             (
                 Some(
@@ -199,6 +245,28 @@ impl Life {
             _ => None,
         }
     }
+}
+
+/// 101 is the last answer on its connection, all other 1xx come before one (RFC 9110 section 15.2).
+pub(super) fn is_interim(status: StatusCode) -> bool {
+    status.is_informational() && !tunnel::switches(status)
+}
+
+/// Whether an HTTP/2 peer has taken the request and given it up: what a broken connection is to HTTP/1.
+fn is_reset(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<h2::Error>();
+    cause.is_some_and(|cause| cause.is_reset() && cause.is_remote())
+}
+
+/// Whether an HTTP/2 peer says that it has not begun with the request: it is going away, or has enough to do. Then any
+/// method may be sent again (RFC 9113 section 8.7).
+fn is_unbegun(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<h2::Error>();
+    cause.is_some_and(|cause| {
+        let refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let leaves = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
+        cause.is_remote() && (refused || leaves)
+    })
 }
 
 /// Whether the request can be sent a second time: RFC 9110 section 9.2.2, and Pingora keeps 64 KiB of a body.

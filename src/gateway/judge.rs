@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::{Method, Version, header};
 use pingora_proxy::Session;
 
+use super::tunnel::Tunnel;
 use super::{Life, Listener};
 use crate::authorize;
 use crate::config::plan::{Access, Plan, Policy, RatePer, RouteId, RoutePlan, Shares, UpstreamId};
@@ -83,6 +84,14 @@ pub(super) async fn judge(
         target.rewritten(path)?;
     }
     life.body.limit(route.body_bytes, plan.limits.body_min_rate);
+    life.body.length = Some(length);
+    let head = session.req_header();
+    if route.websocket
+        && length == BodyLength::None
+        && request::opens_websocket(&head.method, head.version, &head.headers)
+    {
+        life.tunnel = Tunnel::Asked;
+    }
     if matches!(length, BodyLength::Declared(length) if length > route.body_bytes) {
         return Err(Rejection::BodyTooLarge);
     }
@@ -95,6 +104,11 @@ pub(super) async fn judge(
     within_quota(listener, session, route, life)?;
     let pool = draw(&route.upstream);
     life.pool = Some(pool);
+    // Pingora has no other framing than chunks for an answer of an HTTP/2 peer, and no trailers for HTTP/1.
+    let http2 = plan.upstream(pool).http2;
+    if http2 && session.req_header().version < Version::HTTP_11 || !http2 && life.grpc {
+        return Err(Rejection::HttpVersion);
+    }
     let upstream = life
         .permit
         .as_ref()
@@ -204,6 +218,7 @@ async fn prove(
         }
     };
     life.judged(&gateway.metrics, &verdict);
+    life.standing = verdict.standing;
     let principal = verdict.outcome?;
     life.principal = Some(principal.clone());
     Ok(authorize::check(policy, principal)?)

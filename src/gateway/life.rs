@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
+use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
+use super::tunnel::{self, Tunnel};
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
@@ -16,10 +18,10 @@ use crate::edge::{BodyRate, DoubtfulChunks};
 use crate::forward::Caller;
 use crate::observe::metrics::{Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
-use crate::request::{RequestId, Target, Trace};
+use crate::request::{self, BodyLength, RequestId, Target, Trace};
 use crate::server::drain::Active;
 use crate::upstream::{AtPeer, InFlight, Tried};
-use crate::verify::{Fault, Principal, Source, Verdict};
+use crate::verify::{Fault, Principal, Source, Standing, Verdict};
 
 /// The context that Pingora carries from hook to hook. What was not learned yet is `None`, and every step that needs
 /// it refuses without it.
@@ -55,6 +57,19 @@ pub struct Life {
     pub(super) tried: Tried,
     /// The last attempt failed at a service, and the next one shall wait a moment.
     pub(super) again: bool,
+    /// The caller speaks gRPC.
+    pub(super) grpc: bool,
+    /// The status that the caller would have got if it did not.
+    pub(super) told: Option<u16>,
+    /// How its call ended, by the service's word or ours.
+    pub(super) grpc_status: Option<u8>,
+    /// The peer's answer has come to its end.
+    pub(super) answer_whole: bool,
+    pub(super) tunnel: Tunnel,
+    /// For how long the peer may be silent once it has answered a handshake with something else.
+    pub(super) silence: Duration,
+    /// The proof of the caller's token, for a tunnel.
+    pub(super) standing: Option<Standing>,
     /// Holds the process open while it drains.
     _active: Active,
 }
@@ -65,6 +80,8 @@ pub(super) struct Body {
     pub(super) bytes: u64,
     limit: u64,
     rate: Option<BodyRate>,
+    /// What the head says of it.
+    pub(super) length: Option<BodyLength>,
 }
 
 impl Body {
@@ -101,14 +118,22 @@ impl Life {
             chosen: None,
             tried: Tried::default(),
             again: false,
+            grpc: false,
+            told: None,
+            grpc_status: None,
+            answer_whole: false,
+            tunnel: Tunnel::default(),
+            silence: Duration::ZERO,
+            standing: None,
             _active: gateway.drain.enter(),
         }
     }
 
     /// The request's own name and trace, from the head or new.
-    pub(super) fn name(&mut self, headers: &http::HeaderMap) {
-        self.request_id = RequestId::of(headers);
-        self.trace = Trace::of(headers);
+    pub(super) fn name(&mut self, head: &RequestHeader) {
+        self.request_id = RequestId::of(&head.headers);
+        self.trace = Trace::of(&head.headers);
+        self.grpc = request::is_grpc(head.version, &head.headers);
     }
 
     /// Notes why the request was refused; the first reason stays.
@@ -155,12 +180,17 @@ impl Life {
         now: Duration,
     ) -> Result<(), Rejection> {
         self.body.bytes = self.body.bytes.saturating_add(bytes as u64);
+        if self.tunnel.is_open() {
+            return Ok(());
+        }
         if self.body.bytes > self.body.limit {
             return Err(Rejection::BodyTooLarge);
         }
         match &mut self.body.rate {
-            // A body that is complete was fast enough.
-            Some(rate) if !end => rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow),
+            // A body that is complete was fast enough, and a stream has no speed.
+            Some(rate) if !end && !self.grpc => {
+                rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow)
+            }
             _ => Ok(()),
         }
     }
@@ -171,6 +201,13 @@ impl Life {
         if self.rejection.is_some() {
             return self.rejection;
         }
+        if let Some(over) = tunnel::over(error) {
+            if self.tunnel.is_open() {
+                self.tunnel = Tunnel::Over(over);
+                return None;
+            }
+            return Some(self.rejected(Rejection::UpstreamTimeout));
+        }
         use ErrorType as E;
         let rejection = match (error.esource(), error.etype()) {
             (ErrorSource::Downstream, E::ReadTimedout) => Rejection::BodyTooSlow,
@@ -180,12 +217,15 @@ impl Life {
                 E::ReadError | E::WriteError | E::WriteTimedout | E::ConnectionClosed,
             )
             | (ErrorSource::Downstream, E::H2Error | E::InvalidH2) => {
-                self.caller_gone = true;
+                // Who has the end of its answer may leave: a caller of gRPC need not say all it wanted to.
+                self.caller_gone = !self.answer_whole;
                 return None;
             }
             (ErrorSource::Downstream, _) => Rejection::MalformedRequest,
             // The peer has nothing to answer yet. Pingora has no timeout of its own for bodies over HTTP/2.
-            (ErrorSource::Upstream, E::ReadTimedout) if !body_done => Rejection::BodyTooSlow,
+            (ErrorSource::Upstream, E::ReadTimedout) if !body_done && !self.grpc => {
+                Rejection::BodyTooSlow
+            }
             (
                 ErrorSource::Upstream,
                 E::ConnectTimedout | E::ReadTimedout | E::WriteTimedout | E::TLSHandshakeTimedout,
@@ -205,6 +245,20 @@ impl Life {
             (ErrorSource::Internal | ErrorSource::Unset, _) => Rejection::Internal,
         };
         Some(self.rejected(rejection))
+    }
+
+    /// The service says how the call has ended, in its trailers or in a head that is all there is.
+    pub(super) fn grpc_ended(&mut self, fields: &http::HeaderMap) {
+        if !self.grpc {
+            return;
+        }
+        let said = fields
+            .get("grpc-status")
+            .and_then(|code| code.to_str().ok());
+        if let Some(code) = said.and_then(|code| code.parse().ok()) {
+            self.answer_whole = true;
+            self.grpc_status = Some(code);
+        }
     }
 
     /// Which pool was tried, if one was.

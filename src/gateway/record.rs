@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pingora_proxy::Session;
 
+use super::attempt::is_interim;
 use super::{Life, Listener};
 use crate::edge;
 use crate::forward;
@@ -17,12 +18,18 @@ const CALLER_GONE: u16 = 499;
 pub(super) fn finish(life: &mut Life, listener: &Listener<'_>, session: &Session) {
     let gateway = listener.gateway;
     let head = session.req_header();
-    let written = session.response_written().map(|head| head.status.as_u16());
+    let written = session
+        .response_written()
+        .filter(|head| !is_interim(head.status))
+        .map(|head| life.told.unwrap_or(head.status.as_u16()));
     let status = written.unwrap_or(CALLER_GONE);
     let took = gateway.clock.monotonic().saturating_sub(life.started);
+    // How long a tunnel was open says nothing about how fast we are.
+    let answered = life.answered_at.map(|at| at.saturating_sub(life.started));
+    let until = answered.filter(|_| life.tunnel.is_open()).unwrap_or(took);
     gateway
         .metrics
-        .request(life.route, &head.method, status, took);
+        .request(life.route, &head.method, status, until);
     // A response that broke off after its head is the upstream's failure, not a refusal of ours. A fallback is one,
     // whatever its status.
     if let Some(rejection) = life.rejection
@@ -44,10 +51,11 @@ pub(super) fn finish(life: &mut Life, listener: &Listener<'_>, session: &Session
         method: head.method.as_str(),
         path: life.target.as_ref().map(|target| target.path.as_str()),
         status,
-        reason: match (life.rejection, written) {
-            (Some(rejection), _) => Some(rejection.label()),
-            (None, None) => Some("caller_gone"),
-            (None, Some(_)) => life.caller_gone.then_some("caller_gone"),
+        reason: match (life.rejection, life.tunnel.label(), written) {
+            (Some(rejection), ..) => Some(rejection.label()),
+            (None, Some(ended), _) => Some(ended),
+            (None, None, None) => Some("caller_gone"),
+            (None, None, Some(_)) => life.caller_gone.then_some("caller_gone"),
         },
         source: forward::source(&head.headers, super::life::caller(listener, session)),
         certificate: edge::certificate(session)
@@ -63,10 +71,8 @@ pub(super) fn finish(life: &mut Life, listener: &Listener<'_>, session: &Session
         bytes_in: life.body.bytes,
         bytes_out: session.body_bytes_sent() as u64,
         duration: took,
-        upstream_duration: life
-            .answered_at
-            .map(|at| at.saturating_sub(life.started))
-            .filter(|wait| *wait > Duration::ZERO),
+        upstream_duration: answered.filter(|wait| *wait > Duration::ZERO),
+        grpc_status: life.grpc_status,
     });
 }
 
@@ -75,6 +81,7 @@ fn count_upstream(life: &Life, metrics: &Metrics) {
         return;
     };
     let outcome = match life.rejection {
+        _ if life.tunnel.is_open() => Carried::Ok,
         Some(Rejection::UpstreamConnect) => Carried::ConnectFailed,
         Some(Rejection::UpstreamTimeout) => Carried::Timeout,
         Some(Rejection::UpstreamFailed) => Carried::Failed,

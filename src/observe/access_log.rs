@@ -48,6 +48,8 @@ pub struct AccessRecord<'a> {
     pub bytes_out: u64,
     pub duration: Duration,
     pub upstream_duration: Option<Duration>,
+    /// How a call of gRPC ended.
+    pub grpc_status: Option<u8>,
 }
 
 /// Free while it is off.
@@ -237,6 +239,9 @@ fn format_line(line: &mut Vec<u8>, record: &AccessRecord<'_>) {
     number(line, "bytes_out", record.bytes_out);
     millis(line, "duration_ms", Some(record.duration));
     millis(line, "upstream_ms", record.upstream_duration);
+    if let Some(code) = record.grpc_status {
+        number(line, "grpc_status", u64::from(code));
+    }
     line.extend_from_slice(b"}\n");
 }
 

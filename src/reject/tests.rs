@@ -128,6 +128,7 @@ const TABLE: &[(u16, Challenge, &[Rejection])] = {
         ),
         (502, Silent, &[UpstreamConnect, UpstreamFailed]),
         (504, Silent, &[UpstreamTimeout]),
+        (505, Silent, &[HttpVersion]),
         (500, Silent, &[NoPermit, Internal]),
     ]
 };
@@ -308,6 +309,7 @@ const NOTHING: Circumstances<'_> = Circumstances {
     allow: None,
     retry_after: None,
     fallback: None,
+    grpc: false,
 };
 
 /// What a caller that sent `request` reads, and whether the connection lives on.

@@ -34,6 +34,8 @@ pub struct Circumstances<'a> {
     pub retry_after: Option<u32>,
     /// What the operator wants to be said instead of the problem.
     pub fallback: Option<&'a FallbackPlan>,
+    /// The caller speaks gRPC.
+    pub grpc: bool,
 }
 
 /// Bodies up to this size are read and dropped so that the connection can live on.
@@ -49,6 +51,10 @@ pub async fn write(
 ) -> pingora::Result<()> {
     let head_only = session.req_header().method == Method::HEAD;
     keep_alive_if_possible(session);
+    if circumstances.grpc {
+        let head = super::grpc::head(rejection, circumstances)?;
+        return session.write_response_header(Box::new(head), true).await;
+    }
     let body = match circumstances.fallback {
         Some(fallback) => fallback.body.clone(),
         None => body(rejection, circumstances.request_id),
@@ -86,6 +92,7 @@ pub async fn bare(
         allow: (rejection == Rejection::MethodNotAllowed).then_some(&allow),
         retry_after: None,
         fallback: None,
+        grpc: false,
     };
     let body = body(rejection, request_id);
     let head = head(rejection, circumstances, body.len())?;
@@ -193,7 +200,7 @@ fn head(
 
 /// What the caller may try (RFC 6750 section 3). The error belongs to the scheme that it has used; a 401 names the
 /// route's other one beside it (RFC 9449 section 7.2).
-fn challenges(
+pub(super) fn challenges(
     rejection: Rejection,
     circumstances: &Circumstances<'_>,
 ) -> impl Iterator<Item = HeaderValue> {

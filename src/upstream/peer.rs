@@ -1,21 +1,16 @@
 //! One address of a pool, as Pingora wants it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
-use pingora::utils::tls::{WrappedX509, parse_x509};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::standing::{Standing, State};
-use crate::config::plan::UpstreamPlan;
+use super::trust::{self, Trust};
+use crate::config::plan::{UpstreamPlan, UpstreamTimeouts};
 
 /// A peer is a `host:port` and, once that name is known, a ready-made Pingora peer to clone.
 pub struct Peer {
@@ -31,55 +26,64 @@ pub struct Peer {
 pub(super) struct Template {
     sni: String,
     tls: bool,
-    ca: Option<Arc<CaType>>,
-    /// What the CA file says, as a hash.
-    authorities: Option<u64>,
+    http2: bool,
     group_key: u64,
-    plan_timeouts: crate::config::plan::UpstreamTimeouts,
+    timeouts: UpstreamTimeouts,
+    /// `None` without files of its own.
+    pub(super) trust: Option<Arc<Trust>>,
 }
+
+/// Requests at once over one HTTP/2 connection; a peer that allows fewer is heard. More of them open another one.
+const STREAMS: usize = 100;
+
+/// What we hold of an answer whose caller does not read. Pingora's 8 MiB a stream would let a caller fill our memory;
+/// and a connection that has less than all its streams would let one caller stop the answers of all others.
+const WINDOW: u32 = 128 * 1024;
 
 impl Template {
     pub(super) fn new(plan: &UpstreamPlan) -> Result<Arc<Self>, String> {
         let tls = plan.tls.as_ref();
-        let ca = tls
-            .and_then(|tls| tls.ca.as_deref())
-            .map(load_ca)
-            .transpose()?;
-        let authorities = ca.as_ref().map(|ca| digest(ca));
-        // Pingora's connection pool does not key on the CA: without this, two pools with one address and different
-        // trust would share connections, as would one pool before and after its trust was changed.
-        let mut hasher = DefaultHasher::new();
-        plan.name.hash(&mut hasher);
-        tls.map(|tls| &tls.server_name).hash(&mut hasher);
-        authorities.hash(&mut hasher);
         Ok(Arc::new(Template {
             sni: tls.map_or_else(String::new, |tls| tls.server_name.clone()),
             tls: tls.is_some(),
-            ca,
-            authorities,
-            group_key: hasher.finish(),
-            plan_timeouts: plan.timeouts.clone(),
+            http2: plan.http2,
+            group_key: trust::group_key(plan),
+            timeouts: plan.timeouts.clone(),
+            trust: tls
+                .filter(|files| files.ca.is_some() || files.own.is_some())
+                .map(|files| Trust::open(plan, files))
+                .transpose()?,
         }))
     }
 
     /// Whether the files that the plan names still say the same.
     pub(super) fn trusts_as(&self, other: &Template) -> bool {
-        self.authorities == other.authorities
+        let contents = |template: &Template| {
+            let trust = template.trust.as_ref();
+            trust.map(|trust| trust.contents())
+        };
+        contents(self) == contents(other)
     }
 
     fn peer(&self, address: SocketAddr) -> HttpPeer {
         let mut peer = HttpPeer::new(address, self.tls, self.sni.clone());
         peer.group_key = self.group_key;
         let options = &mut peer.options;
-        options.ca = self.ca.clone();
-        options.connection_timeout = Some(self.plan_timeouts.connect);
+        options.connection_timeout = Some(self.timeouts.connect);
         // The handshake has its own share of the same length.
-        options.total_connection_timeout = Some(self.plan_timeouts.connect * 2);
-        options.read_timeout = Some(self.plan_timeouts.read);
-        options.write_timeout = Some(self.plan_timeouts.write);
-        options.idle_timeout = Some(self.plan_timeouts.idle);
-        // A tunnel would outlive the token that opened it.
+        options.total_connection_timeout = Some(self.timeouts.connect * 2);
+        options.read_timeout = Some(self.timeouts.read);
+        options.write_timeout = Some(self.timeouts.write);
+        options.idle_timeout = Some(self.timeouts.idle);
+        // A tunnel would outlive the token that opened it: who watches over one says so for its request alone.
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        if self.http2 {
+            // Not 1.1 instead: a gRPC call would lose its trailers, and nobody would know why.
+            options.set_http_version(2, 2);
+            options.max_h2_streams = STREAMS;
+            options.h2_stream_window_size = Some(WINDOW);
+            options.h2_connection_window_size = Some(WINDOW * STREAMS as u32);
+        }
         peer
     }
 }
@@ -162,10 +166,12 @@ impl Peer {
 
     /// A Pingora peer of one's own; `None` while the name is unknown.
     pub(super) fn connectable(&self) -> Option<Box<HttpPeer>> {
-        self.template
-            .load()
-            .as_ref()
-            .map(|peer| Box::new(HttpPeer::clone(peer)))
+        let known = self.template.load();
+        let mut peer = Box::new(HttpPeer::clone(known.as_ref()?));
+        if let Some(trust) = &self.build.trust {
+            trust.apply(&mut peer);
+        }
+        Some(peer)
     }
 }
 
@@ -187,30 +193,4 @@ impl Drop for AtPeer {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn digest(ca: &CaType) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for certificate in ca.iter() {
-        certificate.borrow_raw_cert().hash(&mut hasher);
-    }
-    hasher.finish()
-}
-
-fn load_ca(path: &Path) -> Result<Arc<CaType>, String> {
-    let explain = |why: String| format!("cannot use the CA file {}: {why}", path.display());
-    let mut trusted = rustls::RootCertStore::empty();
-    let mut found = Vec::new();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|e| explain(e.to_string()))? {
-        let certificate = certificate.map_err(|e| explain(e.to_string()))?;
-        // Pingora's own parser panics on what is no certificate, so rustls looks first.
-        trusted
-            .add(certificate.clone())
-            .map_err(|e| explain(e.to_string()))?;
-        found.push(WrappedX509::new(certificate.to_vec(), parse_x509));
-    }
-    if found.is_empty() {
-        return Err(explain("there is no certificate in it".to_owned()));
-    }
-    Ok(found.into())
 }

@@ -1,5 +1,6 @@
 //! A named pool: its peers, who of them may be chosen, and a cap on what is in flight.
 
+mod again;
 mod renewed;
 
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use super::probe::Prober;
 use super::retry::{self, Budget};
 use super::standing::State;
 use super::tried::{Failure, Tried};
+use super::trust::Trust;
 use crate::clock::{Clock, millis};
 use crate::config::plan::{Balance, HealthPlan, OutlierPlan, RetryPlan, UpstreamId, UpstreamPlan};
 use crate::observe::metrics::{Metrics, UpstreamMetrics};
@@ -250,32 +252,9 @@ impl Pool {
         Ok((AtPeer::new(chosen.clone()), peer))
     }
 
-    /// Whether a request that could not connect may try again. Nothing was sent, so it costs no service anything.
-    pub fn may_connect_again(&self, tried: &Tried) -> bool {
-        let another = |peer: &Arc<Peer>| !tried.has_refused(peer);
-        self.retries.when.connect
-            && tried.attempts < self.retries.attempts
-            && self.layout.load().peers().iter().any(another)
-    }
-
-    /// Whether a request that may have reached a service, and may be repeated, is to be tried again. Each time that it
-    /// is takes its share of the budget.
-    pub fn may_try_again(&self, tried: &Tried, failure: Failure) -> bool {
-        let when = &self.retries.when;
-        let wanted = match failure {
-            Failure::Reset => when.reset,
-            Failure::Timeout => when.timeout,
-            Failure::Status(502) => when.bad_gateway,
-            Failure::Status(503) => when.unavailable,
-            Failure::Status(504) => when.gateway_timeout,
-            Failure::Status(_) => false,
-        };
-        wanted && tried.attempts < self.retries.attempts && self.budget.spend()
-    }
-
-    /// How long the next attempt waits.
-    pub fn pause(&self, tried: &Tried) -> Duration {
-        retry::pause(&self.retries, tried.attempts + 1)
+    /// The files that its connections are made with, if it has any.
+    pub fn trust(&self) -> Option<&Arc<Trust>> {
+        self.template.trust.as_ref()
     }
 
     /// `None`: this pool has no breaker that opens.

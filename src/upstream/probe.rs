@@ -31,9 +31,11 @@ impl Prober {
     /// # Errors
     /// What is wrong with the peer, in a few words.
     pub(super) async fn ask(&self, peer: &Peer) -> Result<(), String> {
-        let Some(target) = peer.connectable() else {
+        let Some(mut target) = peer.connectable() else {
             return Err("its name is not known".to_owned());
         };
+        // The connector would keep an HTTP/2 connection that has room for another request.
+        target.options.max_h2_streams = 1;
         match tokio::time::timeout(self.plan.timeout, self.status(peer, &target)).await {
             Ok(Ok(status)) if (200..300).contains(&status) => Ok(()),
             Ok(Ok(status)) => Err(format!("it answers {status}")),
@@ -50,8 +52,10 @@ impl Prober {
         let mut head = RequestHeader::build("GET", self.plan.path.as_bytes(), Some(3))?;
         head.insert_header(header::HOST, host)?;
         head.insert_header(header::USER_AGENT, "portcullis-health")?;
-        head.insert_header(header::CONNECTION, "close")?;
         let (mut session, _) = self.connector.get_http_session(target).await?;
+        if session.as_http1().is_some() {
+            head.insert_header(header::CONNECTION, "close")?;
+        }
         session.write_request_header(Box::new(head)).await?;
         session.finish_request_body().await?;
         let mut status = 0;

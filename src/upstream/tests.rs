@@ -269,6 +269,7 @@ fn a_tls_peer_is_checked_against_its_name() {
         tls: Some(UpstreamTls {
             server_name: "accounts.internal".to_owned(),
             ca: None,
+            own: None,
         }),
         ..upstream("a", &[("127.0.0.1:1", 1)])
     };
@@ -278,6 +279,31 @@ fn a_tls_peer_is_checked_against_its_name() {
         assert_eq!(peer.sni, "accounts.internal");
         assert!(peer.options.verify_cert && peer.options.verify_hostname);
     });
+}
+
+#[test]
+fn an_http2_peer_is_one_with_tls_and_without() {
+    for tls in [false, true] {
+        let pool = UpstreamPlan {
+            http2: true,
+            tls: tls.then(|| UpstreamTls {
+                server_name: "accounts.internal".to_owned(),
+                ca: None,
+                own: None,
+            }),
+            ..upstream("a", &[("127.0.0.1:1", 1)])
+        };
+        with_pool(pool, |pool| {
+            let options = first(pool).options;
+            assert_eq!(options.alpn.get_min_http_version(), 2);
+            assert_eq!(options.alpn.get_max_http_version(), 2);
+            assert!(options.max_h2_streams > 1);
+            // A caller that does not read stops itself and nobody else.
+            let streams = u32::try_from(options.max_h2_streams).unwrap();
+            let each = options.h2_stream_window_size.unwrap();
+            assert_eq!(options.h2_connection_window_size, Some(streams * each));
+        });
+    }
 }
 
 /// Pingora would otherwise let one pool use a connection that another pool's trust opened.
@@ -301,6 +327,7 @@ fn with_ca(ca: &Path) -> Result<Upstreams, String> {
         tls: Some(UpstreamTls {
             server_name: "accounts.internal".to_owned(),
             ca: Some(ca.to_owned()),
+            own: None,
         }),
         ..upstream("a", &[("127.0.0.1:1", 1)])
     }])

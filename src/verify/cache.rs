@@ -70,6 +70,11 @@ impl Times {
         }
     }
 
+    /// Whether the token has died, by either clock.
+    pub(super) fn are_over(&self, now: Now) -> bool {
+        now.unix >= self.dead_at || millis(now.monotonic) >= self.dies_at
+    }
+
     fn last(&self, max_age: Duration, now: Now) -> bool {
         let moment = millis(now.monotonic);
         now.unix < self.dead_at

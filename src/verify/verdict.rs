@@ -2,7 +2,7 @@
 
 use http::HeaderValue;
 
-use super::{Fault, Principal, Shown};
+use super::{Fault, Principal, Shown, Standing};
 use crate::config::plan::{IssuerId, Policy, Proof};
 
 /// How the proof was had; the metric label `source`.
@@ -75,4 +75,6 @@ pub struct Verdict {
     pub outcome: Result<Principal, Fault>,
     /// What the client shall put into its next proof (RFC 9449 section 8.2).
     pub nonce: Option<HeaderValue>,
+    /// The proof itself, for what lives on it longer than a request.
+    pub standing: Option<Standing>,
 }

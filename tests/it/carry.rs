@@ -230,6 +230,23 @@ fn a_continue_is_relayed_before_the_body() {
 }
 
 #[test]
+fn an_upstream_may_go_on_and_fail() {
+    let wire = Wire::start();
+    let gateway = before(&wire);
+    let mut client = Connection::open(gateway.address());
+    client.send(
+        "POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    );
+    let mut upstream = wire.accept();
+    upstream.head();
+    upstream.send("HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(client.answer().status, 100);
+    drop(upstream);
+    assert_eq!(client.answer().status, 502);
+    assert_eq!(gateway.access_log(1)[0]["status"], 502);
+}
+
+#[test]
 fn an_upstream_may_refuse_an_expectation() {
     let wire = Wire::start();
     let gateway = before(&wire);

@@ -5,7 +5,7 @@ use http::{HeaderName, Method};
 use crate::config::diagnostic::Fault;
 use crate::config::plan::{
     Access, IssuerId, IssuerPlan, Limits, MatchPlan, Policy, Proof, RateLimit, RatePer, RoutePlan,
-    Schemes, Shares, TargetForms, UpstreamId,
+    Schemes, Shares, TargetForms, UpstreamId, UpstreamPlan,
 };
 use crate::config::tree::Value;
 use crate::config::view::{Spot, View};
@@ -88,6 +88,8 @@ fn route(
         upstream: upstream(view, upstreams, context),
         access,
         keep_authorization: forward.text("authorization").as_deref() == Some("keep"),
+        // The only word that the list may have.
+        websocket: !view.texts("upgrade").is_empty(),
         forward_headers: headers::forwarded(&forward, context),
         rate_limit: rate_limit(&view.block("rate_limit")),
         timeout: view.duration("timeout"),
@@ -269,6 +271,36 @@ fn proof(access: &View<'_>) -> Proof {
     match access.text("proof").as_deref() {
         Some("introspect") => Proof::Introspect,
         _ => Proof::Local,
+    }
+}
+
+/// RFC 8441, WebSockets within HTTP/2, is not for us: Pingora does not know it.
+pub(super) fn tunnels(
+    file: &View<'_>,
+    routes: &[RoutePlan],
+    upstreams: &[UpstreamPlan],
+    context: &mut Context<'_>,
+) {
+    let block = file.entry_block("routes");
+    for spot in file.items("routes") {
+        let view = spot.view(block);
+        let name = view.text("name").unwrap_or_default();
+        let plan = routes.iter().find(|plan| *plan.name == *name);
+        let (Some(spot), Some(plan)) = (view.get("upgrade"), plan) else {
+            continue;
+        };
+        let pools = plan.upstream.all().iter();
+        let pools = pools.filter_map(|(id, _)| upstreams.get(id.0));
+        if let Some(pool) = pools.into_iter().find(|pool| pool.http2) {
+            let fault = Fault::new(format!(
+                "needs HTTP/1.1, and `upstreams.{}` has `http: 2`",
+                pool.name
+            ));
+            context.problem(
+                &spot,
+                fault.hint("lead the route to an upstream with `http: 1`"),
+            );
+        }
     }
 }
 

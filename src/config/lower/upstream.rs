@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::clock::Clock;
 use crate::config::diagnostic::Fault;
+use crate::config::pair::{self, Pair, Unusable};
 use crate::config::plan::{
-    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, PeerPlan, RatePlan, RetryOn, RetryPlan,
-    UpstreamPlan, UpstreamTimeouts, UpstreamTls,
+    Balance, FallbackPlan, HashOn, HealthPlan, OutlierPlan, OwnCertificate, PeerPlan, RatePlan,
+    RetryOn, RetryPlan, UpstreamPlan, UpstreamTimeouts, UpstreamTls,
 };
 use crate::config::tree::Value;
-use crate::config::view::View;
+use crate::config::view::{Spot, View};
 
 use super::Context;
 
@@ -36,12 +38,14 @@ pub(super) fn upstreams(file: &View<'_>, context: &mut Context<'_>) -> Vec<Upstr
                 read: timeouts.duration("read"),
                 write: timeouts.duration("write"),
                 idle: timeouts.duration("idle"),
+                stream: timeouts.duration("stream"),
             },
             retries: retries(&view.block("retries"), context),
             max_in_flight: view.block("breaker").optional_number("max_in_flight"),
             rate: rate(&view.block("breaker")),
             fallback: fallback(&view, context),
             tls: tls(&view.block("tls"), context),
+            http2: view.number::<u8>("http") == 2,
         });
     }
     plans
@@ -214,5 +218,64 @@ fn tls(view: &View<'_>, context: &mut Context<'_>) -> Option<UpstreamTls> {
     view.present().then(|| UpstreamTls {
         server_name: view.text("server_name").unwrap_or_default(),
         ca: context.file(view, "ca"),
+        own: own_certificate(view, context),
     })
+}
+
+fn own_certificate(view: &View<'_>, context: &mut Context<'_>) -> Option<OwnCertificate> {
+    let (certificate, key) = (view.get("certificate"), view.get("private_key"));
+    let (certificate, key) = match (certificate, key) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => return None,
+        (Some(alone), None) => {
+            let fault = Fault::new("is worth nothing without its key");
+            context.problem(&alone, fault.hint("write `private_key` beside it"));
+            return None;
+        }
+        (None, Some(alone)) => {
+            let fault = Fault::new("is worth nothing without its certificate");
+            context.problem(&alone, fault.hint("write `certificate` beside it"));
+            return None;
+        }
+    };
+    let own = OwnCertificate {
+        certificate: certificate.text().into(),
+        private_key: key.text().into(),
+    };
+    let spots = [(&certificate, &own.certificate), (&key, &own.private_key)];
+    let read: Vec<String> = spots
+        .into_iter()
+        .filter(|(spot, _)| !spot.node.deferred())
+        .filter_map(|(spot, path)| context.readable(spot, path))
+        .collect();
+    if let [chain, secret] = &read[..] {
+        match pair::read(chain.as_bytes(), secret.as_bytes()) {
+            Ok(pair) => expires(&certificate, &pair, context),
+            Err(Unusable::Certificate(why)) => {
+                let fault = Fault::new(format!(
+                    "{} cannot be used: {why}",
+                    certificate.node.shown()
+                ));
+                context.problem(
+                    &certificate,
+                    fault.hint("write the certificate in PEM, its own first"),
+                );
+            }
+            Err(Unusable::Key(why)) => {
+                let fault = Fault::new(format!("{} cannot be used: {why}", key.node.shown()));
+                context.problem(&key, fault.hint("write the key of `certificate`, in PEM"));
+            }
+        }
+    }
+    Some(own)
+}
+
+fn expires(spot: &Spot<'_>, pair: &Pair, context: &mut Context<'_>) {
+    if pair.has_expired(Clock::system().unix()) {
+        let fault = Fault::new(format!("{} has expired", spot.node.shown()));
+        context.warning(
+            spot,
+            fault.hint("peers that look at it will refuse us: renew it"),
+        );
+    }
 }

@@ -30,6 +30,8 @@ pub struct UpstreamPlan {
     /// Answered while the breaker is open, instead of the problem.
     pub fallback: Option<FallbackPlan>,
     pub tls: Option<UpstreamTls>,
+    /// By ALPN with TLS, with prior knowledge without; never HTTP/1.1 instead.
+    pub http2: bool,
 }
 
 /// How peers are asked whether they are well.
@@ -128,6 +130,8 @@ pub struct UpstreamTimeouts {
     pub read: Duration,
     pub write: Duration,
     pub idle: Duration,
+    /// What a stream may be silent: a gRPC call, an upload over HTTP/2, a tunnel.
+    pub stream: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +139,14 @@ pub struct UpstreamTls {
     /// Never empty: an empty name would switch Pingora's check off.
     pub server_name: String,
     pub ca: Option<PathBuf>,
+    /// What we show to peers that ask who we are.
+    pub own: Option<OwnCertificate>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnCertificate {
+    pub certificate: PathBuf,
+    pub private_key: PathBuf,
 }
 
 /// The pools of a route, each with its weight; never empty, and no pool twice.

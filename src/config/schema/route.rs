@@ -77,9 +77,9 @@ pub(super) static ROUTE: Block = Block {
                 of: &Kind::Word(&["websocket"]),
                 min: 1,
             },
-            "Protocols that a request may switch to.",
+            "Protocols that a request may switch to, HTTP/1.1 on both sides. Such a connection ends with its token.",
         )
-        .later(),
+        .absent("none"),
         key(
             "rate_limit",
             Kind::Block(&RATE_LIMIT),

@@ -83,10 +83,10 @@ pub(super) static UPSTREAM: Block = Block {
         key(
             "http",
             Kind::Number { min: 1, max: 2 },
-            "Version of HTTP to the peers.",
+            "Version of HTTP to the peers. 2 is agreed on by ALPN where there is `tls`, and spoken at once (h2c) where \
+             there is none. gRPC needs it.",
         )
-        .default("1")
-        .later(),
+        .default("1"),
     ],
     misplaced: &[
         ("servers", "the key is called `peers`"),
@@ -227,6 +227,13 @@ static TIMEOUTS: Block = Block {
         )
         .default("10s"),
         key("idle", DURATION, "Time that an unused connection is kept.").default("15s"),
+        key(
+            "stream",
+            DURATION,
+            "Time that a gRPC call or an upload over HTTP/2 may see no byte of the peer, and a WebSocket no byte at all, in \
+             place of `read` and of the route's `timeout`.",
+        )
+        .default("5m"),
     ],
     misplaced: &[],
 };
@@ -290,10 +297,11 @@ static TLS: Block = Block {
         key(
             "certificate",
             FILE,
-            "Path of our certificate, for peers that ask for one.",
+            "Path of our certificate, and of those that signed it, for peers that ask for one. Read again when it changes, \
+             as the other two files are.",
         )
-        .later(),
-        key("private_key", FILE, "Path of its private key.").later(),
+        .absent("none"),
+        key("private_key", FILE, "Path of its private key.").absent("none"),
     ],
     misplaced: &[],
 };

@@ -1,12 +1,22 @@
 //! A head is gathered here before Pingora hears of it. What Pingora holds for a request takes some forty kilobytes, and
 //! a caller who is slow, or silent, is to have none of them.
 
+use std::io;
 use std::mem::MaybeUninit;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::sync::PoisonError;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
 
-use super::{ANSWERED, ANSWERING, GuardStream};
+use super::body::Body;
+use super::{
+    ANSWERED, ANSWERING, GuardStream, H2_OPENING_BYTES, HEAD, NEXT, OPEN, REPARSE, closed,
+};
+use crate::edge::head::{Head, Odd};
+use crate::reject::Rejection;
 
 /// Most heads come in one read.
 const ROOM: usize = 4096;
@@ -47,7 +57,7 @@ impl GuardStream {
 
     /// Whether a request was served already and no byte of another has come.
     pub(in crate::edge) fn is_idle(&mut self) -> bool {
-        self.phase() == super::HEAD && !self.begun()
+        self.phase() == HEAD && !self.begun()
     }
 
     pub(in crate::edge) fn has_early(&self) -> bool {
@@ -64,5 +74,124 @@ impl GuardStream {
             self.early = Vec::new();
             self.early_read = 0;
         }
+    }
+
+    /// A read that is not of a body.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.phase() {
+            NEXT => {
+                self.set_phase(HEAD);
+                (self.seen, self.parsed, self.timing) = (0, 0, false);
+                self.head = Head::default();
+                *self.body() = Body::default();
+                *self.watch.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            ANSWERING | ANSWERED => {
+                ready!(self.poll_answer(cx))?;
+                return Poll::Ready(Err(closed()));
+            }
+            _ => {}
+        }
+        if self.h2.is_none() && self.seen >= self.rules.head_bytes {
+            // The parser asks for more, so the head goes on beyond the cap.
+            return self.refuse(cx, Rejection::HeaderTooLarge);
+        }
+        let before = buf.filled().len();
+        match self.poll_inner(cx, buf) {
+            Poll::Ready(Ok(())) => {
+                let bytes = &buf.filled()[before..];
+                if bytes.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.seen += bytes.len();
+                let waited = !self.head.begun();
+                if self.h2.is_some() {
+                    if self.seen >= H2_OPENING_BYTES {
+                        self.set_phase(OPEN);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                self.parsed += self.seen;
+                match self.head.feed(bytes) {
+                    Ok(of_the_head) if of_the_head < bytes.len() => {
+                        let behind = &bytes[of_the_head..];
+                        let body = self.body.get_mut();
+                        let body = body.unwrap_or_else(PoisonError::into_inner);
+                        body.behind.extend_from_slice(behind);
+                    }
+                    Ok(_) => {}
+                    Err(Odd::RequestLine) => return self.refuse(cx, Rejection::AmbiguousTarget),
+                    Err(Odd::LineEnd) => return self.refuse(cx, Rejection::AmbiguousFraming),
+                }
+                if waited && self.begun() && self.phase() == HEAD {
+                    self.timing = false;
+                }
+                let cap = self.rules.head_bytes;
+                if self.parsed > cap.saturating_mul(REPARSE.max(cap / 1024)) {
+                    return self.refuse(cx, Rejection::HeaderTimeout);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                let patience = match self.phase() != HEAD || self.begun() {
+                    true => self.rules.head_timeout,
+                    false => self.rules.keep_alive,
+                };
+                if self.poll_deadline(cx, patience).is_ready() {
+                    return self.expire(cx);
+                }
+                Poll::Pending
+            }
+            failed => failed,
+        }
+    }
+
+    /// Never takes more than the head may still have, so that a head of exactly the cap passes whatever the size of
+    /// the parser's buffer, and bytes of a body behind it are not held against it.
+    fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let left = self.rules.head_bytes.saturating_sub(self.seen);
+        if self.h2.is_some() || buf.remaining() <= left {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        let read = part.filled().len();
+        buf.advance(read);
+        Poll::Ready(Ok(()))
+    }
+
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>, after: Duration) -> Poll<()> {
+        if !self.timing {
+            self.timing = true;
+            self.due = Instant::now() + after;
+        }
+        let due = self.due;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        // Moving it for each request would cost more than that it goes off once in a while for nothing.
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    fn expire(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.h2.is_some() || !self.begun() {
+            // HTTP/2 has no answer before its first frames, and who asked nothing is answered nothing: a client
+            // that keeps a connection in reserve would take a 408 for the answer to its first request.
+            return Poll::Ready(Err(closed()));
+        }
+        self.refuse(cx, Rejection::HeaderTimeout)
     }
 }

@@ -51,6 +51,7 @@ const RECORD: AccessRecord<'static> = AccessRecord {
     bytes_out: 512,
     duration: Duration::from_micros(12_345),
     upstream_duration: Some(Duration::from_micros(11_007)),
+    grpc_status: None,
 };
 
 #[test]
@@ -94,6 +95,20 @@ fn a_certificate_is_named_where_there_is_one() {
     let line = &page.lines()[0];
     assert_eq!(line["cert_subject"], "CN=\"loans\"");
     assert_eq!(line["cert_sha256"], "ab".repeat(32));
+}
+
+#[test]
+fn a_call_of_grpc_has_a_member_more() {
+    let page = Page::default();
+    let log = AccessLog::new(true, Box::new(page.clone()));
+    log.write(|| AccessRecord {
+        grpc_status: Some(14),
+        ..RECORD
+    });
+    log.write(|| RECORD);
+    log.close();
+    assert_eq!(page.lines()[0]["grpc_status"], 14);
+    assert_eq!(page.lines()[1].get("grpc_status"), None);
 }
 
 #[test]

@@ -225,7 +225,9 @@ fn pools() -> Vec<Reached> {
         Origin::answering(|_, _| {}),
         Wire::start(),
     );
-    let names = ["closed", "failing", "broken", "silent", "busy", "nameless"];
+    let names = [
+        "closed", "failing", "broken", "silent", "busy", "nameless", "newer",
+    ];
     let routes = names.map(|name| {
         format!("{{ name: {name}, match: {{ path: /{name} }}, upstream: {name}, access: public }}")
     });
@@ -236,6 +238,7 @@ fn pools() -> Vec<Reached> {
                 broken: {{ peers: ['{}'] }},
                 silent: {{ peers: ['{}'], timeouts: {{ read: 200ms }} }},
                 busy: {{ peers: ['{}'], breaker: {{ max_in_flight: 1 }} }},
+                newer: {{ peers: ['{0}'], http: 2 }},
                 nameless: {{ peers: ['no-such-host.invalid:80'] }} }}",
             closed.address(),
             closed.address(),
@@ -260,6 +263,11 @@ fn pools() -> Vec<Reached> {
             &gateway,
             "more requests in flight than the pool takes",
             || ask("/busy"),
+        ),
+        raw(
+            &gateway,
+            "HTTP/1.0 to a pool that speaks HTTP/2",
+            "GET /newer HTTP/1.0\r\nHost: a\r\n\r\n",
         ),
         refused(&gateway, "a pool whose only peer has no address", || {
             ask("/nameless")

@@ -195,6 +195,11 @@ impl Gateway {
         });
     }
 
+    /// Tells it to stop when what is in flight is done.
+    pub fn drain(&self) {
+        self.stop.drain();
+    }
+
     pub fn metrics(&self) -> String {
         get(self.admin, "/metrics", None).text().to_owned()
     }
