@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::http::ResponseHeader;
 
 use super::Rejection;
-use super::write::{Circumstances, challenges};
+use super::write::{Circumstances, DPOP_NONCE, challenges};
 use crate::request::X_REQUEST_ID_NAME;
 
 /// Codes of gRPC that we use.
@@ -60,6 +60,9 @@ pub(super) fn head(
     head.insert_header(X_REQUEST_ID_NAME, circumstances.request_id)?;
     for challenge in challenges(rejection, &circumstances) {
         head.append_header(header::WWW_AUTHENTICATE, challenge)?;
+    }
+    if let Some(nonce) = circumstances.nonce {
+        head.insert_header(DPOP_NONCE, nonce.clone())?;
     }
     if let Some(own) = answer.retry_after {
         let seconds = circumstances.retry_after.unwrap_or(own);
