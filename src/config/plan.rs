@@ -3,6 +3,7 @@
 //! Nothing outside [`crate::config`] ever reads the YAML. Every duration here is positive and every list that must
 //! not be empty is not.
 
+mod algorithm;
 mod cors;
 mod dpop;
 mod forms;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
+pub use algorithm::Algorithm;
 pub use cors::{CorsPlan, Origins};
 pub use dpop::{Dpop, PublicUrl, Schemes};
 pub use forms::TargetForms;
@@ -111,20 +113,6 @@ pub struct Limits {
     pub http2_streams: u32,
     pub http2_header_list: u32,
     pub http2_idle: Duration,
-}
-
-/// The asymmetric algorithms of RFC 7518 and RFC 8037 that we verify. There is no symmetric one to confuse them with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Algorithm {
-    RS256,
-    RS384,
-    RS512,
-    PS256,
-    PS384,
-    PS512,
-    ES256,
-    ES384,
-    EdDSA,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -364,38 +352,5 @@ impl Plan {
 
     pub fn route(&self, id: RouteId) -> &RoutePlan {
         &self.routes[id.0]
-    }
-}
-
-impl Algorithm {
-    pub const ALL: [Algorithm; 9] = [
-        Algorithm::RS256,
-        Algorithm::RS384,
-        Algorithm::RS512,
-        Algorithm::PS256,
-        Algorithm::PS384,
-        Algorithm::PS512,
-        Algorithm::ES256,
-        Algorithm::ES384,
-        Algorithm::EdDSA,
-    ];
-
-    /// The name in the JOSE registry, which is also the word in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Algorithm::RS256 => "RS256",
-            Algorithm::RS384 => "RS384",
-            Algorithm::RS512 => "RS512",
-            Algorithm::PS256 => "PS256",
-            Algorithm::PS384 => "PS384",
-            Algorithm::PS512 => "PS512",
-            Algorithm::ES256 => "ES256",
-            Algorithm::ES384 => "ES384",
-            Algorithm::EdDSA => "EdDSA",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|a| a.name() == name)
     }
 }
