@@ -8,6 +8,7 @@ mod peer;
 mod pool;
 mod probe;
 mod retry;
+mod ring;
 mod standing;
 mod tried;
 mod trust;
@@ -87,7 +88,7 @@ impl Upstreams {
 
     /// Where on a pool's ring a request belongs.
     pub fn place_of(what: &impl std::hash::Hash) -> u64 {
-        layout::place_of(what)
+        ring::place_of(what)
     }
 
     /// Counts the peers anew, for whoever asks when no request does.

@@ -1,10 +1,10 @@
 //! The peers that may be chosen, laid out so that a choice costs the same among two and among five hundred. This is the
 //! slow part, and done only when the peers change.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::peer::Peer;
+use super::ring::Ring;
 use super::vacancies::{BITS, Vacancies};
 use crate::config::plan::Balance;
 
@@ -12,9 +12,6 @@ use crate::config::plan::Balance;
 const MOST_TURNS: u64 = 16 * 1024;
 /// How many steps laying the turns out may take: turns times peers.
 const MOST_STEPS: u64 = 4 * 1024 * 1024;
-/// Places on the ring for each unit of weight: the shares of equal peers then differ by some tenth.
-const PLACES: u64 = 128;
-const MOST_PLACES: u64 = 64 * 1024;
 
 /// The peers that may be chosen now, those that go first in the first tier.
 pub(super) struct Layout {
@@ -26,8 +23,8 @@ pub(super) struct Tier {
     peers: Vec<Arc<Peer>>,
     /// Indices of peers, each as often as its weight, spread evenly.
     turns: Vec<u16>,
-    /// Places and indices of peers, in the order of the places. Empty unless the pool hashes.
-    ring: Vec<(u64, u16)>,
+    /// Empty unless the pool hashes.
+    ring: Ring,
     /// Some of the peers, and not all of them, get less than their share for a while.
     pub(super) warming: bool,
     room: Option<Room>,
@@ -72,8 +69,8 @@ impl Tier {
     fn new(peers: Vec<Arc<Peer>>, balance: &Balance, is_warm: impl Fn(&Peer) -> bool) -> Self {
         let weights: Vec<u32> = peers.iter().map(|peer| peer.weight()).collect();
         let ring = match balance {
-            Balance::Hash(_) => ring(&peers),
-            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => Vec::new(),
+            Balance::Hash(_) => Ring::new(&peers),
+            Balance::RoundRobin | Balance::LeastRequest | Balance::Random => Ring::default(),
         };
         let cold = peers.iter().filter(|peer| !is_warm(peer)).count();
         Tier {
@@ -100,10 +97,8 @@ impl Tier {
 
     /// The peers at and after a place of the ring, each as often as it has a place.
     pub(super) fn around(&self, place: u64) -> impl Iterator<Item = &Arc<Peer>> {
-        let start = self.ring.partition_point(|(other, _)| *other < place);
-        let (before, after) = self.ring.split_at(start);
-        let places = after.iter().chain(before);
-        places.filter_map(|(_, index)| self.peers.get(usize::from(*index)))
+        let indices = self.ring.around(place);
+        indices.filter_map(|index| self.peers.get(usize::from(index)))
     }
 
     /// Anybody who is not to be skipped, and has room. Weights do not count here: this is for when turns led nowhere.
@@ -165,29 +160,6 @@ impl Room {
         }
         None
     }
-}
-
-/// Each peer's places follow from its address alone, so that a peer that leaves takes only its own share along, and
-/// replicas with one file agree.
-fn ring(peers: &[Arc<Peer>]) -> Vec<(u64, u16)> {
-    let total: u64 = peers.iter().map(|peer| u64::from(peer.weight())).sum();
-    let each = PLACES.min((MOST_PLACES / total.max(1)).max(1));
-    let mut ring: Vec<(u64, u16)> = Vec::new();
-    for (index, peer) in peers.iter().enumerate() {
-        let index = u16::try_from(index).unwrap_or_default();
-        for place in 0..each * u64::from(peer.weight()) {
-            ring.push((place_of(&(peer.address(), place)), index));
-        }
-    }
-    ring.sort_unstable();
-    ring
-}
-
-/// Without a secret: whoever chooses the key chooses the peer, which is what a hash is for.
-pub(super) fn place_of(what: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Smooth weighted round robin, laid out once: `[2, 1]` becomes `0 1 0`, not `0 0 1`.

@@ -1,5 +1,5 @@
-use super::super::layout::place_of;
 use super::super::peer::{AtPeer, Template};
+use super::super::ring::place_of;
 use super::super::warmth::Warmth;
 use super::*;
 use crate::config::plan::HashOn;
