@@ -13,6 +13,7 @@ import base64
 import json
 import multiprocessing
 import os
+import select
 import selectors
 import socket
 import ssl
@@ -23,7 +24,7 @@ import urllib.request
 
 HOST = "127.0.0.1"
 # What a connection may cost while its head comes: docs/operations.md, and its task.
-KIB_EACH = 48
+KIB_EACH = 24
 DRIP = b"GET /contact HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"a" * 4000
 
 
@@ -71,8 +72,19 @@ class Caller:
         self.left += got
 
 
+def part(pid):
+    """One core is the attacker's and ours alone, or its load would be taken for what it does to the gateway."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setaffinity(int(task), cores[:-1])
+        os.sched_setaffinity(0, cores[-1:])
+
+
 def ordinary(port, seconds, said):
     """Asks every five milliseconds; says the latencies in milliseconds and the count of other answers than 200."""
+    others = sorted(set(range(os.cpu_count())) - os.sched_getaffinity(0))
+    os.sched_setaffinity(0, others or os.sched_getaffinity(0))
     caller = Caller(port)
     found = {"latencies": [], "refused": 0}
     until = time.monotonic() + seconds
@@ -246,6 +258,9 @@ def assail(port, pieces, seconds):
                     written += len(piece)
                     if time.monotonic() > until:
                         break
+                    # It says goodbye, and takes what comes behind that for a moment.
+                    if select.select([stream], [], [], 0)[0] and not stream.recv(65536):
+                        raise ConnectionError
         except TimeoutError:
             stalled += 1
         except OSError:
@@ -279,7 +294,9 @@ def http2(tls_port, port, admin_port, pid):
 def main():
     what, *numbers = sys.argv[1:]
     parts = {"slow": slow, "many": many, "http2": http2}
-    result, held = parts[what](*map(int, numbers))
+    numbers = [int(number) for number in numbers]
+    part(numbers[-1])
+    result, held = parts[what](*numbers)
     result["date"] = time.strftime("%Y-%m-%d", time.gmtime())
     result["cores"] = os.cpu_count()
     print(json.dumps({what: result}))
