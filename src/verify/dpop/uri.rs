@@ -45,7 +45,11 @@ impl Uri {
     }
 
     fn of(scheme: &str, authority: &str, path: &str) -> Option<Self> {
-        let visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        // Browsers read a backslash as a slash; in no URI is there one.
+        let visible = |text: &str| {
+            let mut bytes = text.bytes();
+            bytes.all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        };
         // A user in front of the host is an old way to mislead.
         if !visible(authority) || !visible(path) || authority.contains('@') {
             return None;
@@ -179,6 +183,8 @@ mod tests {
             "https://api.example.com/eazybank/accounts/a%2Fb%+7Ec",
             "https://api.example.com/eazybank/accounts/a%2Fb~c ",
             "https://api.example.com\\eazybank/accounts/a%2Fb~c",
+            // What is a step back for some is a name for others.
+            "https://api.example.com/eazybank/x\\y/../accounts/a%2Fb~c",
             "https://api.example.com",
             "https://",
         ] {
