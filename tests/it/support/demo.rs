@@ -31,8 +31,9 @@ impl Demo {
     }
 
     fn begin() -> Self {
-        let (gateway, admin, issuer) = (free_ports(1), free_ports(1), free_ports(1));
-        let services = free_ports(3);
+        // In one row: a port that is free twice is no two ports.
+        let gateway = free_ports(6);
+        let (admin, issuer, services) = (gateway + 1, gateway + 2, gateway + 3);
         Demo {
             process: Process::start(command(gateway, admin, issuer, services)),
             gateway,

@@ -228,8 +228,8 @@ impl Running {
         const ATTEMPTS: u32 = 5;
         for _ in 0..ATTEMPTS {
             let scratch = Scratch::new();
-            let address = loopback(free_ports(1));
-            let admin = loopback(free_ports(1));
+            let port = free_ports(2);
+            let (address, admin) = (loopback(port), loopback(port + 1));
             let yaml = placed(setup, &scratch, address, admin);
             let config = scratch.file(CONFIG, &yaml);
             let mut command = portcullis(&["run", "--config", &config]);
