@@ -23,7 +23,7 @@ import time
 import urllib.request
 
 HOST = "127.0.0.1"
-# What a connection may cost while its head comes: docs/operations.md, and its task.
+# What a connection may cost while its head comes, its task included: docs/operations.md.
 KIB_EACH = 24
 DRIP = b"GET /contact HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"a" * 4000
 

@@ -1,4 +1,4 @@
-//! A head is gathered here before Pingora hears of it. What Pingora holds for a request takes some forty kilobytes, and
+//! A head is gathered here before Pingora hears of it. What Pingora holds for a request takes some twenty kilobytes, and
 //! a caller who is slow, or silent, is to have none of them.
 
 use std::io;
