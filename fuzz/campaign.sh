@@ -13,6 +13,9 @@ all=(whole_proxy jwt dpop jwks introspection target config proxy_header claim_to
 [ $# -gt 0 ] || set -- "${all[@]}"
 read -ra fuzz <<<"${CARGO_FUZZ:-cargo +nightly fuzz}"
 
+# The versions that are shipped are the ones to fuzz.
+cp Cargo.lock fuzz/Cargo.lock
+
 failed=0
 for target in "$@"; do
     options=(-max_total_time="$seconds" -timeout=10 -print_final_stats=1)
