@@ -292,10 +292,16 @@ impl KeyStore {
     /// One fetch, from the source to the current set and the snapshot.
     async fn fetch(&self, landing: Landing) {
         let fetched = match self.source.document().await {
-            Ok(document) => self.read(&document).map(|(keys, skipped)| {
-                self.replace(keys, &skipped);
-                document
-            }),
+            Ok(document) => match self.read(&document) {
+                Ok((keys, skipped)) => {
+                    self.replace(keys, &skipped);
+                    Ok(document)
+                }
+                Err(fault) => {
+                    self.source.was_useless();
+                    Err(fault)
+                }
+            },
             Err(fault) => Err(fault),
         };
         match fetched {
