@@ -386,14 +386,21 @@ impl KeyStore {
             } else {
                 failures + 1
             };
-            let set = self.current.load();
-            let ours = set.as_deref().is_some_and(|set| !set.from_snapshot);
-            tokio::time::sleep(jittered(pause(&self.plan, failures, ours))).await;
+            tokio::time::sleep(jittered(pause(&self.plan, failures, self.good_for()))).await;
         }
     }
 
     fn age(&self, set: &KeySet) -> Duration {
         set.age(self.clock.monotonic())
+    }
+
+    /// How long the keys in hand may still be believed; a snapshot's as if they were none.
+    fn good_for(&self) -> Duration {
+        let set = self.current.load();
+        let set = set.as_deref().filter(|set| !set.from_snapshot);
+        set.map_or(Duration::ZERO, |set| {
+            self.plan.max_stale.saturating_sub(self.age(set))
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
