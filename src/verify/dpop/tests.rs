@@ -61,7 +61,7 @@ impl Client {
             "htm": "GET",
             "htu": "https://api.example.com/accounts/1",
             "iat": NOW,
-            "ath": jws::encode(TokenHash::of(token).as_bytes()),
+            "ath": jws::encode(TokenHash::of(token.as_bytes()).as_bytes()),
         });
         edit(&mut header, &mut claims);
         self.seal(&header, &claims)
@@ -114,7 +114,7 @@ impl Judge {
     }
 
     fn check(&self, proof: &str) -> Checked {
-        let token = TokenHash::of(TOKEN);
+        let token = TokenHash::of(TOKEN.as_bytes());
         self.dpop.check(&shown(proof), &token, &self.holder)
     }
 
@@ -234,7 +234,7 @@ fn a_proof_has_to_be_a_proof() {
         (|_, c| c["htu"] = json!("/accounts/1"), ProofFlaw::Target),
         (|_, c| c["ath"] = json!(""), ProofFlaw::Token),
         (
-            |_, c| c["ath"] = json!(jws::encode(TokenHash::of("d.e.f").as_bytes())),
+            |_, c| c["ath"] = json!(jws::encode(TokenHash::of(b"d.e.f").as_bytes())),
             ProofFlaw::Token,
         ),
         (|_, c| c["nonce"] = json!("nobody's"), ProofFlaw::Nonce),
@@ -328,9 +328,11 @@ fn the_key_is_the_one_that_the_token_names_and_has_signed() {
         .client
         .proof(TOKEN, |h, _| h["jwk"]["y"] = h["jwk"]["x"].clone());
     let holder = Proof::read(&off).unwrap().thumbprint;
-    let checked = judge
-        .dpop
-        .check(&super::tests::shown(&off), &TokenHash::of(TOKEN), &holder);
+    let checked = judge.dpop.check(
+        &super::tests::shown(&off),
+        &TokenHash::of(TOKEN.as_bytes()),
+        &holder,
+    );
     assert_eq!(checked.outcome, refused(ProofFlaw::Signature));
 }
 
