@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use ring::digest::{SHA256, digest};
 
 use super::*;
 
@@ -76,13 +77,17 @@ fn what_cannot_be_used_is_named() {
             Some("-----BEGIN CERTIFICATE-----\nAA==\n"),
             "(tls.certificate)",
         ),
-        ("tls.crt", Some(other.as_str()), "does not go with its key"),
+        (
+            "tls.crt",
+            Some(other.as_str()),
+            "does not go with its certificate",
+        ),
         ("tls.key", None, "(tls.private_key)"),
         ("tls.key", Some(""), "(tls.private_key)"),
         (
             "tls.key",
             Some(other_key.as_str()),
-            "does not go with its key",
+            "does not go with its certificate",
         ),
         ("ca.pem", None, "(tls.client_ca)"),
         ("ca.pem", Some(""), "there is no certificate in it"),
@@ -103,14 +108,14 @@ fn what_cannot_be_used_is_named() {
 fn a_change_is_seen_once_and_a_broken_one_leaves_what_was_there() {
     let files = Files::new();
     let tls = Tls::open(&files.names).unwrap();
-    let current = || Arc::as_ptr(&tls.acceptor.load_full());
+    let current = || Arc::as_ptr(&tls.0.value());
     let first = current();
     assert_eq!(tls.refresh(), None);
     let (certificate, key) = pair();
     // The certificate comes before its key.
     files.write("tls.crt", &certificate);
     let why = tls.refresh().unwrap().unwrap_err();
-    assert!(why.contains("does not go with its key"), "{why}");
+    assert!(why.contains("does not go with its certificate"), "{why}");
     assert_eq!((tls.refresh(), current()), (None, first));
     files.write("tls.key", &key);
     assert_eq!(tls.refresh(), Some(Ok(())));
