@@ -38,9 +38,6 @@ impl ProxyHttp for Tiny {
         _ctx: &mut (),
     ) -> pingora::Result<()> {
         head_read(session);
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(75));
-        }
         Ok(())
     }
 
