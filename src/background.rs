@@ -101,8 +101,8 @@ impl Background {
                 continue;
             };
             // What is new in it is got ready before a request meets it.
-            tend(jobs, &next);
-            reload.warm(&next).await;
+            tend(jobs, &next.gateway);
+            reload.warm(&next.gateway).await;
             reload.put(next).await;
             // It may have been refused.
             jobs.want_nothing();

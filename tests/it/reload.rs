@@ -133,6 +133,16 @@ fn what_needs_a_restart_is_said_and_the_rest_is_applied() {
     assert!(!stderr.contains("`admin`"), "{stderr}");
     world.reload(&world.setup, "ok");
     assert_eq!(world.running.metric(needed), Some(0.0));
+
+    // What is refused at its last step puts nothing in place, and no restart would mend it.
+    let broken = world.running.scratch.file("revocations.json", "nonsense\n");
+    let refused = other.admin_token("${env:ADMIN_TOKEN}");
+    let refused = refused.revocations(format!("{{ file: '{broken}' }}"));
+    world.reload(&refused, "failed");
+    assert_eq!(world.running.metric(needed), Some(0.0));
+    let stderr = world.running.process.stderr();
+    assert!(stderr.contains(&broken), "{stderr}");
+    assert!(!stderr.contains("`admin`"), "{stderr}");
 }
 
 #[test]
