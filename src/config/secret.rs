@@ -124,6 +124,7 @@ impl<T: Send + Sync> Files for Text<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testkit::Scratch;
 
     fn no_bang(text: &str) -> Result<String, String> {
         match text.contains('!') {
@@ -134,31 +135,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_secret_file_is_read_again_at_most_once_a_second() {
-        let directory =
-            std::env::temp_dir().join(format!("portcullis-reread-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let file = directory.join("secret");
-        std::fs::write(&file, "one\n").expect("written");
+        let scratch = Scratch::new();
+        let write = |text: &str| scratch.write("secret", text);
+        let file = write("one\n");
         let clock = Clock::manual(1_790_000_000);
         let second = std::time::Duration::from_secs(1);
         let secret = Secret::from_file("one", file.clone());
         let secret = Text::reread(&secret, "its.name".to_owned(), no_bang, clock.clone());
         let secret = secret.expect("a good secret");
         assert_eq!(secret.current().await, "one");
-        std::fs::write(&file, "two\n").expect("written");
+        write("two\n");
         assert_eq!(secret.current().await, "one");
         clock.advance(second);
         assert_eq!(secret.current().await, "two");
         // What cannot be read or used leaves the last one.
         for text in ["worse!", "", "\r\n"] {
-            std::fs::write(&file, text).expect("written");
+            write(text);
             clock.advance(second);
             assert_eq!(secret.current().await, "two", "{text:?}");
         }
-        std::fs::write(&file, "three").expect("written");
+        write("three");
         clock.advance(second);
         assert_eq!(secret.current().await, "three");
-        std::fs::remove_dir_all(&directory).expect("removed");
+        std::fs::remove_file(&file).expect("removed");
         clock.advance(second);
         assert_eq!(secret.current().await, "three");
     }
@@ -175,8 +174,8 @@ mod tests {
         assert_eq!(fault, Err("its.name: no good".to_owned()));
         assert_eq!(value.read().as_deref(), Ok("hunter2!"));
 
-        let path = std::env::temp_dir().join(format!("portcullis-empty-{}", std::process::id()));
-        std::fs::write(&path, "\n").expect("written");
+        let scratch = Scratch::new();
+        let path = scratch.write("secret", "\n");
         let file = of(Secret::from_file("hunter2", path.clone()));
         let empty = format!("its.name, {}: it is empty", path.display());
         assert_eq!(file.read(), Err(empty));

@@ -142,47 +142,36 @@ fn authorities(pem: &[u8]) -> Result<Arc<CaType>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use pingora::upstreams::peer::Peer;
     use rcgen::{CertificateParams, KeyPair, SerialNumber};
 
     use super::*;
     use crate::config::plan::OwnCertificate;
-    use crate::testkit::upstream;
+    use crate::testkit::{Scratch, upstream};
 
-    /// A directory of the test's own.
-    struct Files(PathBuf);
+    /// A pool's files.
+    struct Files(Scratch);
 
     impl Files {
-        fn new(name: &str) -> Self {
-            let name = format!("portcullis-trust-{}-{name}", std::process::id());
-            let directory = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&directory).expect("a directory");
-            Files(directory)
+        fn new() -> Self {
+            Files(Scratch::new())
         }
 
         fn write(&self, (certificate, key): &(String, String)) {
-            std::fs::write(self.0.join("tls.crt"), certificate).expect("written");
-            std::fs::write(self.0.join("tls.key"), key).expect("written");
+            self.0.write("tls.crt", certificate);
+            self.0.write("tls.key", key);
         }
 
         fn open(&self) -> Result<Arc<Trust>, String> {
             let files = UpstreamTls {
                 server_name: "origin.test".to_owned(),
-                ca: Some(self.0.join("tls.crt")),
+                ca: Some(self.0.path("tls.crt")),
                 own: Some(OwnCertificate {
-                    certificate: self.0.join("tls.crt"),
-                    private_key: self.0.join("tls.key"),
+                    certificate: self.0.path("tls.crt"),
+                    private_key: self.0.path("tls.key"),
                 }),
             };
             Trust::open(&upstream("a", &[]), &files)
-        }
-    }
-
-    impl Drop for Files {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 
@@ -203,7 +192,7 @@ mod tests {
 
     #[test]
     fn another_certificate_has_other_connections() {
-        let files = Files::new("another");
+        let files = Files::new();
         files.write(&pair());
         let trust = files.open().expect("usable");
         let first = peer(&trust);
@@ -218,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_leaves_what_was_there() {
-        let files = Files::new("broken");
+        let files = Files::new();
         let good = pair();
         files.write(&good);
         let trust = files.open().expect("usable");
@@ -236,14 +225,14 @@ mod tests {
         files.write(&good);
         assert_eq!(trust.refresh(), Some(Ok(())));
         assert_eq!(peer(&trust).reuse_hash(), first.reuse_hash());
-        std::fs::remove_file(files.0.join("tls.crt")).expect("removed");
+        std::fs::remove_file(files.0.path("tls.crt")).expect("removed");
         let why = trust.refresh().expect("a change").expect_err("no file");
         assert!(why.contains("tls.crt"), "{why}");
     }
 
     #[test]
     fn what_cannot_be_used_does_not_start() {
-        let files = Files::new("start");
+        let files = Files::new();
         files.write(&(String::new(), pair().1));
         let why = files.open().err().unwrap_or_default();
         assert!(why.contains("there is no certificate in it"), "{why}");

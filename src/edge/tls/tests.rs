@@ -1,33 +1,27 @@
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use ring::digest::{SHA256, digest};
 
 use super::*;
+use crate::testkit::Scratch;
 
-/// A directory of the test's own with a listener's files in it.
+/// A listener's files.
 struct Files {
-    directory: PathBuf,
+    scratch: Scratch,
     names: ListenerTls,
 }
 
 impl Files {
     fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("portcullis-tls-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+        let scratch = Scratch::new();
         let files = Files {
             names: ListenerTls {
-                certificate: directory.join("tls.crt"),
-                private_key: directory.join("tls.key"),
-                client_ca: Some(directory.join("ca.pem")),
+                certificate: scratch.path("tls.crt"),
+                private_key: scratch.path("tls.key"),
+                client_ca: Some(scratch.path("ca.pem")),
             },
-            directory,
+            scratch,
         };
         let (certificate, key) = pair();
         files.write("tls.crt", &certificate);
@@ -37,21 +31,15 @@ impl Files {
     }
 
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.directory.join(name), text).unwrap();
+        self.scratch.write(name, text);
     }
 
     fn broken(&self, name: &str, text: Option<&str>) -> String {
         match text {
             Some(text) => self.write(name, text),
-            None => std::fs::remove_file(self.directory.join(name)).unwrap(),
+            None => std::fs::remove_file(self.scratch.path(name)).unwrap(),
         }
         Tls::open(&self.names).err().unwrap()
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 

@@ -1,22 +1,18 @@
 //! What a restart brings back.
 
 use super::*;
+use crate::testkit::Scratch;
 
-/// A directory that goes with its test.
-struct Scratch(PathBuf);
+/// What a store writes.
+struct Place(Scratch);
 
-impl Scratch {
+impl Place {
     fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("portcullis-revoked-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a directory");
-        Scratch(path)
+        Place(Scratch::new())
     }
 
     fn file(&self) -> PathBuf {
-        self.0.join("revocations.json")
+        self.0.path("revocations.json")
     }
 
     fn open(&self) -> Result<Arc<Revocations>, String> {
@@ -28,12 +24,6 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 fn open(file: &Path, now: u64, max: usize) -> Result<Arc<Revocations>, String> {
     Revocations::open(Some(file), max, Clock::manual(now), |issuer| {
         issuer == "keycloak"
@@ -42,10 +32,10 @@ fn open(file: &Path, now: u64, max: usize) -> Result<Arc<Revocations>, String> {
 
 #[test]
 fn the_file_brings_everything_back() {
-    let scratch = Scratch::new();
+    let place = Place::new();
     let all = |store: &Revocations| (store.list(), store.not_before("keycloak"), store.held());
     let kept = {
-        let store = scratch.open().expect("a new file");
+        let store = place.open().expect("a new file");
         let gone = entry(Kind::Client, "gone");
         for entry in [
             entry(Kind::Jti, "quoted \"\n\u{0}ü"),
@@ -66,48 +56,48 @@ fn the_file_brings_everything_back() {
         assert_eq!(store.restore(&gone.id()), Ok(true));
         assert_eq!(store.polled(&keycloak(), 10), Ok(true));
         assert_eq!(store.pushed(&keycloak(), 20), Ok(true));
-        let mode = std::fs::metadata(scratch.file()).expect("a file");
+        let mode = std::fs::metadata(place.file()).expect("a file");
         assert_eq!(mode.permissions().mode() & 0o777, 0o600);
         all(&store)
     };
     assert_eq!(kept.0.len(), 3);
     // Once from the lines that were added, and once from what the start made of them.
     for _ in 0..2 {
-        let store = scratch.open().expect("the same file");
+        let store = place.open().expect("the same file");
         assert_eq!(all(&store), kept);
         assert!(store.revoked(&FACTS));
     }
     // What has ended meanwhile is gone.
-    let later = open(&scratch.file(), NOW + 60, 100).expect("the same file");
+    let later = open(&place.file(), NOW + 60, 100).expect("the same file");
     assert_eq!(later.list(), []);
     assert_eq!(later.not_before("keycloak").in_force(), 20);
 }
 
 #[test]
 fn a_realm_that_is_no_longer_polled_keeps_only_what_was_pushed() {
-    let scratch = Scratch::new();
+    let place = Place::new();
     {
-        let store = scratch.open().expect("a new file");
+        let store = place.open().expect("a new file");
         let other: Arc<str> = "other".into();
         assert_eq!(store.polled(&other, 30), Ok(true));
         assert_eq!(store.pushed(&other, 20), Ok(false));
     }
-    let store = scratch.open().expect("the same file");
+    let store = place.open().expect("the same file");
     assert_eq!(store.not_before("other").in_force(), 20);
 }
 
 #[test]
 fn a_broken_file_stops_the_start() {
-    let scratch = Scratch::new();
+    let place = Place::new();
     {
-        let store = scratch.open().expect("a new file");
+        let store = place.open().expect("a new file");
         for value in ["a", "b"] {
             assert_eq!(revoke(&store, entry(Kind::Jti, value)), Ok(true));
         }
     }
     // Two lines were added to a head that counts none; now the head counts two.
-    drop(scratch.open().expect("the same file"));
-    let good = scratch.text();
+    drop(place.open().expect("the same file"));
+    let good = place.text();
     let head = good.lines().next().expect("a head");
     let line = good.lines().nth(1).expect("a line");
     let with = |line: &str| format!("{good}{line}\n");
@@ -133,86 +123,84 @@ fn a_broken_file_stops_the_start() {
         (with(r#"{"forgotten":"a"}"#), "line 4"),
         (with(&"x".repeat(20_000)), "line 4 is too long"),
     ] {
-        std::fs::write(scratch.file(), &text).expect("written");
-        let why = scratch.open().map(drop).expect_err(&text);
+        std::fs::write(place.file(), &text).expect("written");
+        let why = place.open().map(drop).expect_err(&text);
         assert!(why.contains(says), "{text}\n{why}");
         assert!(
             why.starts_with("revocations.file: ") && !why.contains('\n'),
             "{why}"
         );
-        assert!(why.contains(&*scratch.file().to_string_lossy()), "{why}");
+        assert!(why.contains(&*place.file().to_string_lossy()), "{why}");
         // It is left as it was, for whoever mends it.
-        assert_eq!(scratch.text(), text);
+        assert_eq!(place.text(), text);
     }
-    std::fs::write(scratch.file(), b"\xff\xfe\n").expect("written");
-    scratch.open().map(drop).expect_err("no UTF-8");
-    std::fs::write(scratch.file(), &good).expect("written");
-    assert_eq!(scratch.open().expect("the good one").list().len(), 2);
-    let why = open(&scratch.file(), NOW, 1)
-        .map(drop)
-        .expect_err("too many");
+    std::fs::write(place.file(), b"\xff\xfe\n").expect("written");
+    place.open().map(drop).expect_err("no UTF-8");
+    std::fs::write(place.file(), &good).expect("written");
+    assert_eq!(place.open().expect("the good one").list().len(), 2);
+    let why = open(&place.file(), NOW, 1).map(drop).expect_err("too many");
     assert!(why.contains("raise revocations.max"), "{why}");
 }
 
 #[test]
 fn a_line_that_a_crash_cut_off_was_never_promised() {
-    let scratch = Scratch::new();
+    let place = Place::new();
     {
-        let store = scratch.open().expect("a new file");
+        let store = place.open().expect("a new file");
         assert_eq!(revoke(&store, entry(Kind::Jti, "a")), Ok(true));
         assert_eq!(revoke(&store, entry(Kind::Jti, "b")), Ok(true));
     }
-    let text = scratch.text();
-    std::fs::write(scratch.file(), &text[..text.len() - 5]).expect("written");
-    let store = scratch.open().expect("a torn end");
+    let text = place.text();
+    std::fs::write(place.file(), &text[..text.len() - 5]).expect("written");
+    let store = place.open().expect("a torn end");
     assert_eq!(store.list().len(), 1);
     assert_eq!(revoke(&store, entry(Kind::Jti, "c")), Ok(true));
     drop(store);
-    assert_eq!(scratch.open().expect("whole again").list().len(), 2);
+    assert_eq!(place.open().expect("whole again").list().len(), 2);
 }
 
 #[test]
 fn a_file_that_cannot_be_made_stops_the_start() {
-    let scratch = Scratch::new();
-    let absent = scratch.0.join("absent/revocations.json");
+    let place = Place::new();
+    let absent = place.0.path("absent/revocations.json");
     let why = open(&absent, NOW, 100).map(drop).expect_err("no directory");
     assert!(why.contains("absent/revocations.json"), "{why}");
-    std::fs::create_dir(scratch.file()).expect("a directory");
-    scratch.open().map(drop).expect_err("a directory");
+    std::fs::create_dir(place.file()).expect("a directory");
+    place.open().map(drop).expect_err("a directory");
 }
 
 #[test]
 fn two_gateways_do_not_share_a_file() {
-    let scratch = Scratch::new();
-    let store = scratch.open().expect("a new file");
-    let why = scratch.open().map(drop).expect_err("taken");
+    let place = Place::new();
+    let store = place.open().expect("a new file");
+    let why = place.open().map(drop).expect_err("taken");
     assert!(why.contains("another process"), "{why}");
     drop(store);
-    scratch.open().expect("free again");
+    place.open().expect("free again");
 }
 
 #[test]
 fn the_file_does_not_grow_with_what_is_gone() {
-    let scratch = Scratch::new();
-    let store = scratch.open().expect("a new file");
+    let place = Place::new();
+    let store = place.open().expect("a new file");
     let mut longest = 0;
     for number in 0..1000 {
         let entry = entry(Kind::Jti, &number.to_string());
         assert_eq!(revoke(&store, entry.clone()), Ok(true));
         assert_eq!(store.restore(&entry.id()), Ok(true));
-        longest = longest.max(scratch.text().len());
+        longest = longest.max(place.text().len());
     }
     // A thousand lines, not two thousand; and never written anew for each.
     assert!((50_000..150_000).contains(&longest), "{longest}");
     drop(store);
-    assert_eq!(scratch.open().expect("the same file").list(), []);
+    assert_eq!(place.open().expect("the same file").list(), []);
 }
 
 #[test]
 fn what_cannot_be_written_holds_in_memory_and_says_so() {
-    let scratch = Scratch::new();
-    let store = scratch.open().expect("a new file");
-    std::fs::remove_dir_all(&scratch.0).expect("removed");
+    let place = Place::new();
+    let store = place.open().expect("a new file");
+    std::fs::remove_dir_all(place.0.directory()).expect("removed");
     let known = entry(Kind::Jti, "known");
     let again = |count: usize| {
         (0..count)
@@ -236,10 +224,10 @@ fn what_cannot_be_written_holds_in_memory_and_says_so() {
     failed(store.forget_push(&keycloak()));
     assert_eq!(store.not_before("keycloak").pushed, 20);
     // The first write that succeeds has it all.
-    std::fs::create_dir_all(&scratch.0).expect("a directory");
+    std::fs::create_dir_all(place.0.directory()).expect("a directory");
     assert_eq!(revoke(&store, entry(Kind::Sid, "s")), Ok(true));
     drop(store);
-    let store = scratch.open().map_err(|why| why.replace('\n', " "));
+    let store = place.open().map_err(|why| why.replace('\n', " "));
     let store = store.expect("a whole file");
     assert_eq!(store.list().len(), 3);
     assert_eq!(store.not_before("keycloak").pushed, 20);
