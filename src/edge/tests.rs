@@ -7,6 +7,7 @@ mod http2;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pingora::apps::HttpServerOptions;
 use pingora::http::ResponseHeader;
 use pingora::server::configuration::ServerConf;
 use pingora::upstreams::peer::HttpPeer;
@@ -22,6 +23,8 @@ use crate::testkit;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const CAP: usize = 32 * 1024;
+/// Of one connection.
+const REQUESTS: u32 = 100;
 
 /// Answers every request with the size of its body.
 struct Tiny;
@@ -89,8 +92,11 @@ impl Edge {
         let metrics = Metrics::new(&plan).unwrap();
         let bounds = Bounds::new(&plan.limits, metrics.clone());
         let connections = bounds.connections().clone();
-        let proxy = Arc::new(http_proxy(&Arc::new(ServerConf::default()), Tiny));
-        let app = GuardApp::new(proxy, 0, Front::default(), bounds);
+        let mut proxy = http_proxy(&Arc::new(ServerConf::default()), Tiny);
+        let mut options = HttpServerOptions::default();
+        options.keepalive_request_limit = Some(REQUESTS);
+        proxy.server_options = Some(options);
+        let app = GuardApp::new(Arc::new(proxy), 0, Front::default(), bounds);
         let (shutdown, watch) = watch::channel(false);
         Edge {
             app: Arc::new(app),

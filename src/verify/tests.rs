@@ -20,7 +20,6 @@ mod tls;
 mod tokens;
 mod wycheproof;
 
-
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
