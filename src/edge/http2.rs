@@ -87,12 +87,12 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             leaving = true;
             continue;
         };
+        requests += 1;
         match accepted {
             // A caller that is gone, an error that h2 has told it, or the end.
             Err(_) | Ok(None) => return,
             Ok(Some(H2Accept::Rejected)) => malformed += 1,
             Ok(Some(H2Accept::Session(session))) => {
-                requests += 1;
                 let session = ServerSession::new_http2(session);
                 let living = Living::new(&alive);
                 if session.req_header().method == Method::CONNECT {
