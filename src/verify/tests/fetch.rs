@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::super::fetch::{FetchFault, source};
 use super::mint::rsa2048;
 use super::server::{Does, Server};
-use super::{ISSUER, issuer, jwks};
+use super::{ISSUER, NOW, issuer, jwks};
 use crate::clock::Clock;
 use crate::config::plan::{IssuerId, IssuerPlan, KeysFrom};
 use crate::observe::metrics::Metrics;
@@ -27,7 +27,8 @@ pub(super) fn from(keys_from: KeysFrom) -> IssuerPlan {
 }
 
 pub(super) async fn get(plan: &IssuerPlan) -> Result<String, FetchFault> {
-    let document = source(plan).expect("a source").document().await?;
+    let source = source(plan, &Clock::manual(NOW)).expect("a source");
+    let document = source.document().await?;
     Ok(String::from_utf8(document).expect("UTF-8"))
 }
 
@@ -222,7 +223,7 @@ async fn discovery_is_remembered_until_it_stops_working() {
     server.on("/old", ok(SET)).on("/new", ok(r#"{"keys":[1]}"#));
     server.on("/d", discovery(ISSUER, &server.url("/old")));
     let plan = from(KeysFrom::Discovery(server.url("/d")));
-    let source = source(&plan).expect("a source");
+    let source = source(&plan, &Clock::manual(NOW)).expect("a source");
     source.document().await.expect("keys");
     source.document().await.expect("keys");
     assert_eq!(server.paths(), ["/d", "/old", "/old"]);
@@ -243,7 +244,7 @@ async fn discovery_is_asked_again_after_an_answer_that_was_no_key_set() {
     server.on("/certs", ok("<html>Sign in</html>"));
     server.on("/d", discovery(ISSUER, &server.url("/certs")));
     let plan = from(KeysFrom::Discovery(server.url("/d")));
-    let sources = vec![source(&plan).expect("a source")];
+    let sources = vec![source(&plan, &Clock::system()).expect("a source")];
     let plan = super::plan(vec![plan]);
     let metrics = Metrics::new(&plan).expect("metrics");
     let verifier = Verifier::with_sources(&plan, Clock::system(), metrics, sources);
@@ -303,7 +304,7 @@ async fn a_ca_that_is_none_is_said_before_the_start() {
             std::fs::write(&path, content).expect("written");
         }
         plan.ca = Some(path);
-        let problem = source(&plan).err().expect("a problem");
+        let problem = source(&plan, &Clock::manual(NOW)).err().expect("a problem");
         assert!(
             problem.contains("issuers.keycloak.ca") && problem.contains(name),
             "{problem}"
