@@ -84,8 +84,9 @@ pub(super) fn pause(plan: &KeysPlan, failures: u32, good_for: Duration) -> Durat
     let doubled = FIRST_RETRY.saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
     let hurried = plan.cooldown.min(ahead).min(WITHOUT_KEYS);
     // With keys in hand there is no hurry, and an issuer that comes back should not find a crowd. But they must not
-    // die while we wait.
-    doubled.min(ahead.min(good_for).max(hurried))
+    // die while we wait, whatever the jitter.
+    let patient = ahead.min(good_for.mul_f64(0.9));
+    doubled.min(patient.max(hurried))
 }
 
 /// Ten per cent either way, so that replicas do not ask together.
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!(pause(30, S * 3600), S * 240);
         assert_eq!(pause(100, Duration::ZERO), S * 4);
         // The keys do not die in a pause that was begun while they were good.
-        assert_eq!(pause(30, S * 100), S * 100);
+        assert_eq!(pause(30, S * 100), S * 90);
         assert_eq!(pause(30, S), S * 4);
         assert_eq!(pause(3, S * 100), S);
     }
