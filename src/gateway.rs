@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -112,6 +113,9 @@ impl ProxyHttp for Proxy {
         Box::new(Context { gateway, life })
     }
 
+    /// None: Pingora's own would be asked about each request, and compress nothing.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
     /// The head is here: hand the connection's deadlines over from the edge.
     async fn early_request_filter(
         &self,
@@ -205,7 +209,7 @@ impl ProxyHttp for Proxy {
         }
         let length = body.as_ref().map_or(0, Bytes::len);
         let (listener, life) = self.parts(context);
-        life.body_arrived(length, end, listener.gateway.clock.monotonic())
+        life.body_arrived(length, end, &listener.gateway.clock)
             .map_err(|rejection| {
                 let mut error = life.stop(rejection);
                 // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.

@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use super::tunnel::{self, Tunnel};
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
+use crate::clock::Clock;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
 use crate::credential::Scheme;
 use crate::edge::{BodyRate, DoubtfulChunks};
@@ -180,7 +181,7 @@ impl Life {
         &mut self,
         bytes: usize,
         end: bool,
-        now: Duration,
+        clock: &Clock,
     ) -> Result<(), Rejection> {
         self.body.bytes = self.body.bytes.saturating_add(bytes as u64);
         if self.tunnel.is_open() {
@@ -191,9 +192,9 @@ impl Life {
         }
         match &mut self.body.rate {
             // A body that is complete was fast enough, and a stream has no speed.
-            Some(rate) if !end && !self.grpc => {
-                rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow)
-            }
+            Some(rate) if !end && !self.grpc => rate
+                .feed(clock.monotonic(), bytes)
+                .map_err(|_| Rejection::BodyTooSlow),
             _ => Ok(()),
         }
     }

@@ -18,9 +18,10 @@ use super::introspect::Introspector;
 use super::jws::Headers;
 use super::keys::KeyStore;
 use super::not_before::Watch;
+use super::refused::Refused;
 use super::revoked::Revocations;
 use crate::clock::Clock;
-use crate::config::plan::{IssuerId, IssuerPlan, Plan};
+use crate::config::plan::{AskWhen, IssuerId, IssuerPlan, Plan};
 use crate::observe::metrics::{IssuerMetrics, Metrics};
 
 pub(super) struct Trusted {
@@ -159,6 +160,7 @@ impl Verifier {
             dpop,
             proofs,
             fingerprints,
+            refused: Refused::new(),
             cache,
             headers: Headers::default(),
             revocations: world.revocations,
@@ -169,6 +171,12 @@ impl Verifier {
 }
 
 impl Trusted {
+    /// When the issuer is asked about a token; never, where it cannot be.
+    pub(super) fn when(&self) -> AskWhen {
+        let asker = self.introspector.as_ref();
+        asker.map(|asker| asker.when()).unwrap_or_default()
+    }
+
     pub(super) fn tended(&self) -> Tended {
         Tended {
             keys: self.keys.clone(),

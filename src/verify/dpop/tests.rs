@@ -65,7 +65,7 @@ impl Client {
             "htm": "GET",
             "htu": "https://api.example.com/accounts/1",
             "iat": NOW,
-            "ath": jws::encode(TokenHash::of(token).as_bytes()),
+            "ath": jws::encode(TokenHash::of(token.as_bytes()).as_bytes()),
         });
         edit(&mut header, &mut claims);
         self.seal(&header, &claims)
@@ -118,7 +118,7 @@ impl Judge {
     }
 
     fn check(&self, proof: &str) -> Checked {
-        let token = TokenHash::of(TOKEN);
+        let token = TokenHash::of(TOKEN.as_bytes());
         self.dpop.check(&shown(proof), &token, &self.holder)
     }
 

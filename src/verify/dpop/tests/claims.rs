@@ -95,7 +95,7 @@ fn a_proof_has_to_be_a_proof() {
         (|_, c| c["htu"] = json!("/accounts/1"), ProofFlaw::Target),
         (|_, c| c["ath"] = json!(""), ProofFlaw::Token),
         (
-            |_, c| c["ath"] = json!(jws::encode(TokenHash::of("d.e.f").as_bytes())),
+            |_, c| c["ath"] = json!(jws::encode(TokenHash::of(b"d.e.f").as_bytes())),
             ProofFlaw::Token,
         ),
         (|_, c| c["nonce"] = json!("nobody's"), ProofFlaw::Nonce),
@@ -191,6 +191,6 @@ fn the_key_is_the_one_that_the_token_names_and_has_signed() {
     let holder = Proof::read(&off).unwrap().thumbprint;
     let checked = judge
         .dpop
-        .check(&super::shown(&off), &TokenHash::of(TOKEN), &holder);
+        .check(&super::shown(&off), &TokenHash::of(TOKEN.as_bytes()), &holder);
     assert_eq!(checked.outcome, refused(ProofFlaw::Signature));
 }
