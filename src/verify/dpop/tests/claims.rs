@@ -189,8 +189,10 @@ fn the_key_is_the_one_that_the_token_names_and_has_signed() {
         .client
         .proof(TOKEN, |h, _| h["jwk"]["y"] = h["jwk"]["x"].clone());
     let holder = Proof::read(&off).unwrap().thumbprint;
-    let checked = judge
-        .dpop
-        .check(&super::shown(&off), &TokenHash::of(TOKEN.as_bytes()), &holder);
+    let checked = judge.dpop.check(
+        &super::shown(&off),
+        &TokenHash::of(TOKEN.as_bytes()),
+        &holder,
+    );
     assert_eq!(checked.outcome, refused(ProofFlaw::Signature));
 }
