@@ -15,7 +15,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -114,7 +113,7 @@ impl ProxyHttp for Proxy {
     }
 
     /// None: Pingora's own would be asked about each request, and compress nothing.
-    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
     /// The head is here: hand the connection's deadlines over from the edge.
     async fn early_request_filter(
@@ -186,9 +185,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
         let gateway = listener.gateway;
-        if let Err(rejection) = life.permitted(&gateway.plan) {
-            return Err(life.stop(rejection));
-        }
+        life.insist_on_permit(&gateway.plan)?;
         let (route, permit, target) = life.permitted(&gateway.plan).map_err(refuse)?;
         let caller = life::caller(&listener, session);
         let ids = (&life.request_id, &life.trace);
