@@ -221,7 +221,10 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
-        if let Err(rejection) = life.agreed(listener.gateway, session, head) {
+        let framed = forward::is_plainly_framed(&head.headers);
+        let framed = framed.then_some(()).ok_or(Rejection::UpstreamFailed);
+        let agreed = framed.and_then(|()| life.agreed(listener.gateway, session, head));
+        if let Err(rejection) = agreed {
             let mut error = life.stop(rejection);
             error.as_up();
             return Err(error);
@@ -359,6 +362,15 @@ impl Listener<'_> {
         if life.grpc {
             life.told = Some(rejection.answer().status);
             life.grpc_status = Some(reject::grpc_status(rejection));
+        }
+        // What stands behind a request with two readings may have two as well, and what was sent ahead into a tunnel
+        // is no request.
+        let doubtful = matches!(
+            rejection,
+            Rejection::AmbiguousTarget | Rejection::DoubtfulHost | Rejection::MalformedRequest
+        );
+        if edge::asks_on(session) && (doubtful || life.tunnel.is_asked()) {
+            session.set_keepalive(None);
         }
         let plan = &self.gateway.plan;
         let route = life.route.map(|id| plan.route(id));

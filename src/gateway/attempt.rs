@@ -117,7 +117,7 @@ impl Life {
     pub(super) fn answered(
         &mut self,
         gateway: &Gateway,
-        session: &Session,
+        session: &mut Session,
         status: StatusCode,
     ) -> pingora::Result<()> {
         // An interim answer says nothing yet. A peer that sends nothing else has answered nonsense.

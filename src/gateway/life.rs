@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -251,7 +251,7 @@ impl Life {
     }
 
     /// The service says how the call has ended, in its trailers or in a head that is all there is.
-    pub(super) fn grpc_ended(&mut self, fields: &http::HeaderMap) {
+    pub(super) fn grpc_ended(&mut self, fields: &HeaderMap) {
         if !self.grpc {
             return;
         }
@@ -286,11 +286,21 @@ fn is_doubtful(error: &Error) -> bool {
 /// What each connection may take; Pingora's own defaults are unlimited after the first request.
 pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     // `None` is a connection that ends after this request: HTTP/1.0, `Connection: close`, shutdown.
-    if session.get_keepalive().is_some() {
+    if says_close(&session.req_header().headers) {
+        session.set_keepalive(None);
+    } else if session.get_keepalive().is_some() {
         session.set_keepalive(Some(whole_seconds(limits.keep_alive)));
     }
     session.set_read_timeout(Some(BODY_READ_TIMEOUT));
     session.set_write_timeout(Some(limits.write_timeout));
+}
+
+/// Whether the caller wants this to be the last request (RFC 9112 section 9.3). Pingora looks at the first of these fields
+/// alone.
+fn says_close(headers: &HeaderMap) -> bool {
+    let options = headers.get_all(header::CONNECTION).iter();
+    let mut options = options.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// Pingora counts in seconds; rounded up, because 0 would be unlimited.
