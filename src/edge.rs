@@ -129,7 +129,7 @@ fn framing(head: &RequestHeader) -> Framing {
 
 /// Whether the caller has sent more than its request already.
 pub fn asks_on(session: &ServerSession) -> bool {
-    guard_of(session).is_some_and(GuardStream::has_ahead)
+    guard_of(session).is_some_and(GuardStream::asks_on)
 }
 
 /// Both sides have agreed on a tunnel: bytes that came before that are its own too.

@@ -36,7 +36,7 @@ enum At {
 }
 
 /// Watches the bytes of one body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Chunks {
     at: At,
     /// What is left of the current chunk.

@@ -144,8 +144,10 @@ impl GuardStream {
         body.begin(framing, self.ahead.rest());
     }
 
-    pub(super) fn has_ahead(&self) -> bool {
-        !self.ahead.is_empty()
+    /// Whether bytes have come that are not the request's.
+    pub(super) fn asks_on(&self) -> bool {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.count(self.ahead.rest()) < self.ahead.rest().len()
     }
 
     /// What follows is a tunnel's, and no request any more.

@@ -122,6 +122,26 @@ fn behind_a_request_with_two_readings_is_nothing() {
     }
 }
 
+/// Its own body is nothing behind it, whether it comes at once or not.
+#[test]
+fn a_refused_requests_body_is_its_own() {
+    let origin = StrictOrigin::start();
+    let gateway = Setup::new(&issuer(), origin.address())
+        .routes(ROUTES)
+        .start_unready();
+    for target in ["/open//", "/closed", "/nowhere"] {
+        for rest in 0..=5 {
+            let mut client = Connection::open(gateway.address());
+            let post = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+            let (with, after) = "hello".split_at(rest);
+            client.send(post + with);
+            assert!(client.answer().status >= 400);
+            client.send(after.to_owned() + &ask("/open/next", ""));
+            assert_eq!(client.answer().status, 200, "{target} {rest}");
+        }
+    }
+}
+
 /// RFC 9112 section 9.3: the option counts wherever it stands. Pingora reads the first of these fields alone.
 #[test]
 fn close_is_heard_in_every_connection_field() {

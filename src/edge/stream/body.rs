@@ -59,6 +59,15 @@ impl Body {
         }
     }
 
+    /// How many of the next bytes are the request's. Those of doubtful chunks are nobody else's.
+    pub(super) fn count(&self, bytes: &[u8]) -> usize {
+        match &self.left {
+            Left::Bytes(left) => usize::try_from(*left).map_or(bytes.len(), |l| l.min(bytes.len())),
+            Left::Chunks(chunks) => chunks.clone().feed(bytes).unwrap_or(bytes.len()),
+            Left::Unknown => bytes.len(),
+        }
+    }
+
     /// Takes the next bytes and returns how many of them are the request's.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<usize, DoubtfulChunks> {
         match &mut self.left {

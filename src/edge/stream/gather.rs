@@ -70,7 +70,7 @@ impl GuardStream {
             self.look(cx)?;
         }
         let before = buf.filled().len();
-        let asked_on = self.body().is_over() && self.has_ahead();
+        let asked_on = self.body().is_over() && !self.ahead.is_empty();
         let mut read = match asked_on {
             // Whether the caller is still there shows when it is answered.
             true => Poll::Pending,
@@ -103,7 +103,7 @@ impl GuardStream {
 
     /// What came ahead of its time, or else what comes.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.has_ahead() {
+        if self.ahead.is_empty() {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
         }
         self.ahead.hand_out(buf);
