@@ -94,6 +94,9 @@ pub fn request(
         name_host(fields, &parts.uri)?;
         // There are no interim answers on the way back: who waits for one has it from us.
         fields.remove(header::EXPECT);
+    } else {
+        // No trailers go to HTTP/1 peers.
+        fields.remove(header::TRAILER);
     }
     if let Some(uri) = matched(route, target, origin_form)? {
         parts.uri = uri;

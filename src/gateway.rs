@@ -122,6 +122,7 @@ impl ProxyHttp for Proxy {
         edge::head_read(session);
         life.name(session.req_header());
         life::set_deadlines(session, &listener.gateway.plan.limits);
+        life::spare_old_callers(session);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -293,6 +293,15 @@ pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     }
     session.set_read_timeout(Some(BODY_READ_TIMEOUT));
     session.set_write_timeout(Some(limits.write_timeout));
+}
+
+/// A caller of HTTP/1.0 knows no interim answers: it gets none, and what it expects is not to be heeded (RFC 9110 sections
+/// 10.1.1 and 15.2).
+pub(super) fn spare_old_callers(session: &mut Session) {
+    if session.req_header().version < Version::HTTP_11 {
+        session.set_ignore_info_resp(true);
+        session.req_header_mut().remove_header(&header::EXPECT);
+    }
 }
 
 /// Whether the caller wants this to be the last request (RFC 9112 section 9.3). Pingora looks at the first of these fields

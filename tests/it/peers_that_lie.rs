@@ -393,3 +393,24 @@ fn what_a_peer_names_in_connection_stays_with_us() {
         assert_eq!(answer.header("connection"), Some("keep-alive"), "{named}");
     }
 }
+
+/// RFC 9110 sections 10.1.1 and 15.2. What it expects is no service's to answer, either.
+#[test]
+fn a_caller_of_http_1_0_hears_no_interim_answers() {
+    let wire = Wire::start();
+    let gateway = before(&wire);
+    let mut caller = Connection::open(gateway.address());
+    caller.send(
+        "POST /open HTTP/1.0\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhi",
+    );
+    let mut peer = wire.accept();
+    let head = peer.head().to_ascii_lowercase();
+    assert!(!head.contains("expect"), "{head}");
+    assert_eq!(peer.exactly(2), b"hi");
+    peer.send(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n\
+         HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    );
+    let answer = caller.answer();
+    assert_eq!((answer.status, answer.text()), (200, "hello"));
+}
