@@ -1,15 +1,17 @@
 //! What an upstream gets: nothing that the caller could have forged, and the identity that the token proved.
 
+mod framing;
 mod identity;
 mod strip;
 
 use std::net::IpAddr;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
+pub use framing::{is_plainly_framed, without_chunks};
 pub use strip::Stripper;
 
 use crate::authorize::Permit;
@@ -160,7 +162,7 @@ pub fn response(
     request_id: &RequestId,
 ) -> pingora::Result<()> {
     strip::strip_response(head);
-    say_length_once(head)?;
+    framing::say_length_once(head)?;
     if let Some(edits) = edits {
         for name in &edits.remove {
             head.remove_header(name);
@@ -221,43 +223,6 @@ pub fn source(headers: &http::HeaderMap, caller: Caller<'_>) -> Option<IpAddr> {
         }
     }
     Some(source)
-}
-
-/// Whether the answer ends where everybody thinks that it does: chunks are the one transfer coding that we read.
-pub fn is_plainly_framed(fields: &HeaderMap) -> bool {
-    let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
-    codings
-        .next()
-        .is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        && codings.next().is_none()
-}
-
-/// One length, where a peer said the same twice (RFC 9112 section 6.3; Pingora has refused two lengths), and none where
-/// there can be no body (RFC 9110 section 8.6, RFC 9112 section 6.1).
-fn say_length_once(head: &mut ResponseHeader) -> pingora::Result<()> {
-    if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
-        head.remove_header(&header::CONTENT_LENGTH);
-        head.remove_header(&header::TRANSFER_ENCODING);
-        return Ok(());
-    }
-    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next() else {
-        return Ok(());
-    };
-    let first = first.as_bytes();
-    let end = first.iter().position(|byte| *byte == b',');
-    if end.is_none() && lengths.next().is_none() {
-        return Ok(());
-    }
-    let once = first[..end.unwrap_or(first.len())].trim_ascii().to_vec();
-    head.insert_header(header::CONTENT_LENGTH, once)
-}
-
-/// RFC 9112 section 6.1: a caller of HTTP/1.0 knows no chunks, so the end of its connection ends its body.
-pub fn without_chunks(head: &mut ResponseHeader, version: http::Version) {
-    if version < http::Version::HTTP_11 {
-        head.remove_header(&http::header::TRANSFER_ENCODING);
-    }
 }
 
 /// Scheme and authority that the caller's own caller sees, as far as a trusted proxy says so.
