@@ -12,14 +12,11 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
 
-bin=$(portcullis_bin)
-ensure curl curl
-ensure python3 python3
+prepare_load
 # Ten thousand connections, one end in each of two processes.
 ulimit -n "$(ulimit -Hn)"
 files=$(ulimit -n)
 [ "$files" = unlimited ] || [ "$files" -ge 10500 ] || die "only $files files may be open here; 10500 are needed"
-mkdir -p "$root/target/loadtest"
 
 trap 'stop_demo; stop_gateway' EXIT
 start_demo "$bin" "$root/target/loadtest/hostile.log"
@@ -28,7 +25,6 @@ attack many "${GATEWAY_PORT:-18072}" "${ADMIN_PORT:-19072}" "$demo_pid" || die "
 attack slow "${GATEWAY_PORT:-18072}" "$demo_pid" || die "slow connections did harm"
 stop_demo
 
-work=$root/target/loadtest
 tls=${TLS_PORT:-18443}
 port=${GATEWAY_PORT:-18072}
 admin=${ADMIN_PORT:-19072}

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
@@ -112,6 +113,9 @@ impl ProxyHttp for Proxy {
         Box::new(Context { gateway, life })
     }
 
+    /// None: Pingora's own would be asked about each request, and compress nothing.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
+
     /// The head is here: hand the connection's deadlines over from the edge.
     async fn early_request_filter(
         &self,
@@ -122,7 +126,7 @@ impl ProxyHttp for Proxy {
         edge::head_read(session);
         life.name(session.req_header());
         life::set_deadlines(session, &listener.gateway.plan.limits);
-        life::spare_old_callers(session);
+        life::heed(session);
         Ok(())
     }
 
@@ -206,7 +210,7 @@ impl ProxyHttp for Proxy {
         }
         let length = body.as_ref().map_or(0, Bytes::len);
         let (listener, life) = self.parts(context);
-        life.body_arrived(length, end, listener.gateway.clock.monotonic())
+        life.body_arrived(length, end, &listener.gateway.clock)
             .map_err(|rejection| {
                 let mut error = life.stop(rejection);
                 // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.
@@ -222,14 +226,7 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
-        let framed = forward::is_plainly_framed(&head.headers);
-        let framed = framed.then_some(()).ok_or(Rejection::UpstreamFailed);
-        let agreed = framed.and_then(|()| life.agreed(listener.gateway, session, head));
-        if let Err(rejection) = agreed {
-            let mut error = life.stop(rejection);
-            error.as_up();
-            return Err(error);
-        }
+        life.understood(listener.gateway, session, head)?;
         life.grpc_ended(&head.headers);
         life.answered(listener.gateway, session, head.status)
     }
@@ -364,15 +361,7 @@ impl Listener<'_> {
             life.told = Some(rejection.answer().status);
             life.grpc_status = Some(reject::grpc_status(rejection));
         }
-        // What stands behind a request with two readings may have two as well, and what was sent ahead into a tunnel
-        // is no request.
-        let doubtful = matches!(
-            rejection,
-            Rejection::AmbiguousTarget | Rejection::DoubtfulHost | Rejection::MalformedRequest
-        );
-        if edge::asks_on(session) && (doubtful || life.tunnel.is_asked()) {
-            session.set_keepalive(None);
-        }
+        life.drop_what_follows(session, rejection);
         let plan = &self.gateway.plan;
         let route = life.route.map(|id| plan.route(id));
         let fallback = match rejection {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use pingora::http::ResponseHeader;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
@@ -71,7 +72,7 @@ impl Life {
                 Self::await_answer(gateway, session, now + self.silence);
                 None
             }
-            _ if self.is_stream(session) && plan.http2 => Some(plan.timeouts.stream),
+            _ if plan.http2 && self.is_stream(session) => Some(plan.timeouts.stream),
             _ => Some(self.silence),
         };
         Ok(peer)
@@ -147,6 +148,24 @@ impl Life {
         }
         self.declined(session);
         Ok(())
+    }
+
+    /// Whether it is clear where the peer's answer ends, and what it agrees to.
+    pub(super) fn understood(
+        &mut self,
+        gateway: &Gateway,
+        session: &mut Session,
+        answer: &ResponseHeader,
+    ) -> pingora::Result<()> {
+        let understood = match forward::is_plainly_framed(&answer.headers) {
+            true => self.agreed(gateway, session, answer),
+            false => Err(Rejection::UpstreamFailed),
+        };
+        understood.map_err(|rejection| {
+            let mut error = self.stop(rejection);
+            error.as_up();
+            error
+        })
     }
 
     /// The exchange with the peer has failed after the connection was there.

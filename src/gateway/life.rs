@@ -12,9 +12,10 @@ use pingora_proxy::Session;
 use super::tunnel::{self, Tunnel};
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
+use crate::clock::Clock;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
 use crate::credential::Scheme;
-use crate::edge::{BodyRate, DoubtfulChunks};
+use crate::edge::{self, BodyRate, DoubtfulChunks};
 use crate::forward::Caller;
 use crate::observe::metrics::{Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
@@ -180,7 +181,7 @@ impl Life {
         &mut self,
         bytes: usize,
         end: bool,
-        now: Duration,
+        clock: &Clock,
     ) -> Result<(), Rejection> {
         self.body.bytes = self.body.bytes.saturating_add(bytes as u64);
         if self.tunnel.is_open() {
@@ -191,9 +192,9 @@ impl Life {
         }
         match &mut self.body.rate {
             // A body that is complete was fast enough, and a stream has no speed.
-            Some(rate) if !end && !self.grpc => {
-                rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow)
-            }
+            Some(rate) if !end && !self.grpc => rate
+                .feed(clock.monotonic(), bytes)
+                .map_err(|_| Rejection::BodyTooSlow),
             _ => Ok(()),
         }
     }
@@ -269,6 +270,18 @@ impl Life {
         self.pool.filter(|_| self.chosen.is_some())
     }
 
+    /// What stands behind a request with two readings may have two as well, and what was sent ahead into a tunnel is no
+    /// request: neither is looked at, and the connection ends.
+    pub(super) fn drop_what_follows(&self, session: &mut Session, rejection: Rejection) {
+        let doubtful = matches!(
+            rejection,
+            Rejection::AmbiguousTarget | Rejection::DoubtfulHost | Rejection::MalformedRequest
+        );
+        if (doubtful || self.tunnel.is_asked()) && edge::asks_on(session) {
+            session.set_keepalive(None);
+        }
+    }
+
     /// Notes a rejection in a hook that cannot answer itself.
     pub(super) fn stop(&mut self, rejection: Rejection) -> Box<Error> {
         refuse(self.rejected(rejection))
@@ -283,42 +296,30 @@ fn is_doubtful(error: &Error) -> bool {
         .is_some_and(|inner| inner.is::<DoubtfulChunks>())
 }
 
-/// What each connection may take; Pingora's own defaults are unlimited after the first request.
+/// What each request may take; Pingora's own defaults are unlimited. How long the connection waits for the next one is
+/// the edge's to say: Pingora is given a head when it is whole, and so waits for none.
 pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
-    // `None` is a connection that ends after this request: HTTP/1.0, `Connection: close`, shutdown.
-    if says_close(&session.req_header().headers) {
-        session.set_keepalive(None);
-    } else if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(whole_seconds(limits.keep_alive)));
-    }
     session.set_read_timeout(Some(BODY_READ_TIMEOUT));
     session.set_write_timeout(Some(limits.write_timeout));
 }
 
-/// A caller of HTTP/1.0 knows no interim answers: it gets none, and what it expects is not to be heeded (RFC 9110 sections
-/// 10.1.1 and 15.2).
-pub(super) fn spare_old_callers(session: &mut Session) {
+/// What Pingora overlooks in a head. It reads the first `Connection` alone. And a caller of HTTP/1.0 knows no interim
+/// answers: it gets none, and what it expects is not to be heeded (RFC 9110 sections 10.1.1 and 15.2).
+pub(super) fn heed(session: &mut Session) {
+    if says_close(&session.req_header().headers) {
+        session.set_keepalive(None);
+    }
     if session.req_header().version < Version::HTTP_11 {
         session.set_ignore_info_resp(true);
         session.req_header_mut().remove_header(&header::EXPECT);
     }
 }
 
-/// Whether the caller wants this to be the last request (RFC 9112 section 9.3). Pingora looks at the first of these fields
-/// alone.
+/// Whether the caller wants this to be the last request (RFC 9112 section 9.3).
 fn says_close(headers: &HeaderMap) -> bool {
     let options = headers.get_all(header::CONNECTION).iter();
     let mut options = options.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-}
-
-/// Pingora counts in seconds; rounded up, because 0 would be unlimited.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration
-        .as_millis()
-        .div_ceil(1000)
-        .try_into()
-        .unwrap_or(u64::MAX)
 }
 
 pub(super) fn caller<'a>(listener: &Listener<'a>, session: &Session) -> Caller<'a> {
