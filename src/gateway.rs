@@ -125,6 +125,7 @@ impl ProxyHttp for Proxy {
         edge::head_read(session);
         life.name(session.req_header());
         life::set_deadlines(session, &listener.gateway.plan.limits);
+        life::heed(session);
         Ok(())
     }
 
@@ -207,12 +208,8 @@ impl ProxyHttp for Proxy {
         let length = body.as_ref().map_or(0, Bytes::len);
         let (listener, life) = self.parts(context);
         life.body_arrived(length, end, &listener.gateway.clock)
-            .map_err(|rejection| {
-                let mut error = life.stop(rejection);
-                // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.
-                error.as_down();
-                error
-            })
+            // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.
+            .map_err(|rejection| life.stop(rejection).into_down())
     }
 
     async fn upstream_response_filter(
@@ -222,11 +219,7 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
-        if let Err(rejection) = life.agreed(listener.gateway, session, head) {
-            let mut error = life.stop(rejection);
-            error.as_up();
-            return Err(error);
-        }
+        life.understood(listener.gateway, session, head)?;
         life.grpc_ended(&head.headers);
         life.answered(listener.gateway, session, head.status)
     }
@@ -361,6 +354,7 @@ impl Listener<'_> {
             life.told = Some(rejection.answer().status);
             life.grpc_status = Some(reject::grpc_status(rejection));
         }
+        life.drop_what_follows(session, rejection);
         let plan = &self.gateway.plan;
         let route = life.route.map(|id| plan.route(id));
         let fallback = match rejection {

@@ -19,8 +19,11 @@ const PREFACE: usize = 24;
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
 const END_STREAM: u8 = 0x1;
+/// Of SETTINGS.
+const ACK: u8 = 0x1;
 
 /// RFC 9113 section 7.
 const NO_ERROR: u32 = 0x0;
@@ -127,6 +130,8 @@ impl Frames {
 #[derive(Debug)]
 pub(super) struct Incoming {
     frames: Frames,
+    /// The first frame has come.
+    begun: bool,
     resets: f64,
     filled: Option<Instant>,
 }
@@ -135,17 +140,25 @@ impl Incoming {
     pub(super) fn new() -> Self {
         Incoming {
             frames: Frames::after(PREFACE),
+            begun: false,
             resets: RESETS,
             filled: None,
         }
     }
 
-    /// `false` when the connection has gone on for as long again as it took to say that it is flooded.
+    /// `false` when the connection has gone on for as long again as it took to say that it is flooded, or does not begin
+    /// as it has to: with SETTINGS (RFC 9113 section 3.4), which h2 does not insist on.
     pub(super) fn feed(&mut self, bytes: &[u8], flood: &Flood) -> bool {
-        let mut taken_back = 0;
+        let (mut taken_back, mut opened) = (0, true);
+        let begun = &mut self.begun;
         self.frames.feed(bytes, |frame| {
+            opened &= *begun || frame.kind == SETTINGS && frame.flags & ACK == 0;
+            *begun = true;
             taken_back += u32::from(frame.kind == RST_STREAM);
         });
+        if !opened {
+            return false;
+        }
         if taken_back == 0 {
             return true;
         }
@@ -271,10 +284,30 @@ mod tests {
         }
     }
 
+    #[test]
+    fn settings_come_first() {
+        for (first, fine) in [
+            (frame(SETTINGS, 0, 0, &[]), true),
+            (frame(SETTINGS, ACK, 0, &[]), false),
+            (frame(HEADERS, 5, 1, &[0x82]), false),
+            (frame(6, 0, 0, &[0; 8]), false),
+            (frame(0x42, 0, 0, &[]), false),
+        ] {
+            let bytes = [&[0; PREFACE], &first[..]].concat();
+            for step in [1, 10, 100] {
+                let mut incoming = Incoming::new();
+                let mut parts = bytes.chunks(step);
+                let all = parts.all(|part| incoming.feed(part, &Flood::default()));
+                assert_eq!(all, fine, "{first:?}");
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn resets_are_counted_over_time() {
         let (mut incoming, flood) = (Incoming::new(), Flood::default());
-        let preface = [0; PREFACE];
+        let mut preface = vec![0; PREFACE];
+        preface.extend(frame(SETTINGS, 0, 0, &[]));
         assert!(incoming.feed(&preface, &flood));
         let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
         for _ in 0..1000 {

@@ -89,9 +89,7 @@ impl Life {
         let http2 = head.version == Version::HTTP_2;
         let wanted = self.pool.is_some_and(|id| plan.upstream(id).http2);
         if wanted && !http2 {
-            let mut error = self.stop(Rejection::UpstreamFailed);
-            error.as_up();
-            return Err(error);
+            return Err(self.stop(Rejection::UpstreamFailed).into_up());
         }
         let asked = session.req_header();
         let waits = asked.version == Version::HTTP_11
@@ -127,14 +125,19 @@ impl Life {
             return Err(Rejection::UpstreamFailed);
         }
         self.tunnel = Tunnel::Open;
+        edge::open_tunnel(session);
         session.set_read_timeout(None);
         self.oversee(gateway, session);
         Ok(())
     }
 
     /// The peer has answered the handshake with something else, so this is a request like any other.
-    pub(super) fn declined(&mut self, session: &Session) {
+    pub(super) fn declined(&mut self, session: &mut Session) {
         if self.tunnel.is_asked() {
+            // What was sent ahead into a tunnel is no request, and nobody can tell it from the next one.
+            if edge::asks_on(session) {
+                session.set_keepalive(None);
+            }
             self.tunnel = Tunnel::No;
             let silence = self.silence;
             let silent = move |idle| (idle >= silence).then_some(Over::Silent);

@@ -52,7 +52,19 @@ impl GuardStream {
             Some(h2) => h2.incoming.feed(bytes, &h2.flood),
             None => true,
         };
-        Poll::Ready(if bearable { Ok(()) } else { Err(closed()) })
+        if bearable {
+            return Poll::Ready(Ok(()));
+        }
+        // A flood was counted when it was told that it is one.
+        if !self.flood().is_on() {
+            self.set_phase(OPEN);
+            self.rules.metrics.unparsed();
+            log::warn!(
+                "closed the HTTP/2 connection of {}: it does not begin with SETTINGS",
+                Peer(self.peer)
+            );
+        }
+        Poll::Ready(Err(closed()))
     }
 
     pub(super) fn watch_outgoing(&mut self, sent: &[u8]) {
