@@ -394,15 +394,6 @@ impl KeyStore {
         set.age(self.clock.monotonic())
     }
 
-    /// How long the keys in hand may still be believed; a snapshot's as if they were none.
-    fn good_for(&self) -> Duration {
-        let set = self.current.load();
-        let set = set.as_deref().filter(|set| !set.from_snapshot);
-        set.map_or(Duration::ZERO, |set| {
-            self.plan.max_stale.saturating_sub(self.age(set))
-        })
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         // Each holder makes a few assignments that cannot panic.
         self.state.lock().unwrap_or_else(|e| e.into_inner())
