@@ -292,16 +292,14 @@ impl KeyStore {
     /// One fetch, from the source to the current set and the snapshot.
     async fn fetch(&self, landing: Landing) {
         let fetched = match self.source.document().await {
-            Ok(document) => match self.read(&document) {
-                Ok((keys, skipped)) => {
+            Ok(document) => {
+                let read = self.read(&document);
+                let read = read.inspect_err(|_| self.source.was_useless());
+                read.map(|(keys, skipped)| {
                     self.replace(keys, &skipped);
-                    Ok(document)
-                }
-                Err(fault) => {
-                    self.source.was_useless();
-                    Err(fault)
-                }
-            },
+                    document
+                })
+            }
             Err(fault) => Err(fault),
         };
         match fetched {
