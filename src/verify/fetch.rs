@@ -23,6 +23,8 @@ use crate::config::plan::{IssuerPlan, KeysFrom};
 
 /// Of one document. Keycloak's six keys with their certificates take some 10 kB.
 const MAX_BYTES: usize = 256 * 1024;
+/// Of an address that a document names.
+const MAX_URL: usize = 1024;
 
 /// Why no document came. The text is for the log and for `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,9 @@ impl FetchFault {
 #[async_trait]
 pub(super) trait KeySource: Send + Sync {
     async fn document(&self) -> Result<Vec<u8>, FetchFault>;
+
+    /// The last document had no key to verify with. Whoever was led to it asks for the way again.
+    fn was_useless(&self) {}
 }
 
 /// The source that an issuer's configuration names. Fails on what no waiting can cure: an unreadable CA, no CA at all.
@@ -116,6 +121,10 @@ impl KeySource for FromDiscovery {
     async fn document(&self) -> Result<Vec<u8>, FetchFault> {
         within(self.timeout, self.discovered()).await
     }
+
+    fn was_useless(&self) {
+        *self.known() = None;
+    }
 }
 
 impl FromDiscovery {
@@ -163,8 +172,9 @@ pub(super) async fn discover(
         None => return Err(invalid("no `issuer`")),
         Some(theirs) if theirs != issuer => {
             return Err(invalid(&format!(
-                "it says its issuer is {theirs:?}, expected {issuer:?}; set issuers.{name}.issuer to the former if \
-                 that is what tokens say, or discovery_url to the right document"
+                "it says its issuer is {:?}, expected {issuer:?}; set issuers.{name}.issuer to the former if that is \
+                 what tokens say, or discovery_url to the right document",
+                beginning(theirs)
             )));
         }
         Some(_) => {}
@@ -173,6 +183,11 @@ pub(super) async fn discover(
         .get(member)
         .and_then(Value::as_text)
         .ok_or_else(|| invalid(&format!("no `{member}`")))?;
+    if named.len() > MAX_URL {
+        return Err(invalid(&format!(
+            "`{member}` has more than {MAX_URL} bytes"
+        )));
+    }
     let target = Url::parse(named).map_err(|error| invalid(&format!("{named:?}: {error}")))?;
     if !web.may_call(&target) {
         return Err(invalid(&format!("`{member}` is {named:?}: {SAFE}")));
@@ -184,6 +199,11 @@ pub(super) async fn discover(
         )));
     }
     Ok(named.to_owned())
+}
+
+/// Enough to see what it is: it goes to the log and to `/readyz`.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_URL)]
 }
 
 /// What [`Web::may_call`] takes.

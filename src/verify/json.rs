@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
+use serde_json::value::RawValue;
 
 /// Deeper than anything that an issuer writes; far less than what serde_json itself would take.
 const MAX_DEPTH: u8 = 32;
@@ -33,33 +34,26 @@ pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
 /// Reads one JSON object that is all of `bytes`.
 pub(super) fn object(bytes: &[u8]) -> Option<Object<'_>> {
-    let refuse = Strict {
-        left: MAX_DEPTH,
-        forgiving: false,
-    };
-    read(bytes, refuse)
-}
-
-/// The same, but a member that is too deep or has a name twice becomes `null` instead of costing the whole: for lists
-/// that must survive one bad entry.
-pub(super) fn object_of_any(bytes: &[u8]) -> Option<Object<'_>> {
-    let forgive = Strict {
-        left: MAX_DEPTH,
-        forgiving: true,
-    };
-    read(bytes, forgive)
-}
-
-fn read(bytes: &[u8], strict: Strict) -> Option<Object<'_>> {
-    // Once for the whole: serde_json would look at each string by itself.
-    let text = std::str::from_utf8(bytes).ok()?;
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let value = strict.deserialize(&mut reader).ok()?;
-    reader.end().ok()?;
-    match value {
+    match read(bytes, Strict { left: MAX_DEPTH })? {
         Value::Object(object) => Some(object),
         _ => None,
     }
+}
+
+/// The elements of a list that is a member of such an object, each as it stands in the text: for a list that must
+/// survive a bad element, a number or a string among them that no reader takes.
+pub(super) fn elements<'a>(bytes: &'a [u8], member: &'static str) -> Option<Vec<&'a [u8]>> {
+    let list = read(bytes, ListIn(member))?;
+    Some(list.into_iter().map(|raw| raw.get().as_bytes()).collect())
+}
+
+fn read<'a, S: DeserializeSeed<'a>>(bytes: &'a [u8], seed: S) -> Option<S::Value> {
+    // Once for the whole: serde_json would look at each string by itself.
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = seed.deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
+    Some(value)
 }
 
 impl<'a> Value<'a> {
@@ -139,20 +133,13 @@ impl<'a> Object<'a> {
 struct Strict {
     /// The levels that are still allowed.
     left: u8,
-    forgiving: bool,
 }
 
 impl Strict {
-    fn deeper(self) -> Option<Self> {
-        let left = self.left.checked_sub(1)?;
-        Some(Strict { left, ..self })
-    }
-
-    fn bad<'de, E: Error>(self, what: &str) -> Result<Value<'de>, E> {
-        match self.forgiving {
-            true => Ok(Value::Null),
-            false => Err(E::custom(what)),
-        }
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        let left = self.left.checked_sub(1);
+        let left = left.ok_or_else(|| E::custom("too deep"))?;
+        Ok(Strict { left })
     }
 }
 
@@ -202,11 +189,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
-        let Some(deeper) = self.deeper() else {
-            // Not recursive: serde_json skips with a loop.
-            while elements.next_element::<IgnoredAny>()?.is_some() {}
-            return self.bad("too deep");
-        };
+        let deeper = self.deeper()?;
         let mut list = Vec::new();
         while let Some(element) = elements.next_element_seed(deeper)? {
             list.push(element);
@@ -215,10 +198,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let Some(deeper) = self.deeper() else {
-            while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-            return self.bad("too deep");
-        };
+        let deeper = self.deeper()?;
         // A payload of Keycloak's has some twenty members; what lies deeper has a few.
         let outermost = self.left == MAX_DEPTH;
         let mut object = Object(Vec::with_capacity(if outermost { 24 } else { 2 }));
@@ -226,9 +206,40 @@ impl<'de> Visitor<'de> for Strict {
             object.0.push((name, members.next_value_seed(deeper)?));
         }
         match object.has_a_name_twice() {
-            true => self.bad("a name twice"),
+            true => Err(A::Error::custom("a name twice")),
             false => Ok(Value::Object(object)),
         }
+    }
+}
+
+/// The list that one member of an object holds. The others are skipped, which serde_json does with a loop.
+struct ListIn(&'static str);
+
+impl<'de> DeserializeSeed<'de> for ListIn {
+    type Value = Vec<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ListIn {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut list = None;
+        while let Some(name) = members.next_key_seed(Name)? {
+            if name != self.0 {
+                members.next_value::<IgnoredAny>()?;
+            } else if list.replace(members.next_value()?).is_some() {
+                return Err(A::Error::duplicate_field(self.0));
+            }
+        }
+        list.ok_or_else(|| A::Error::missing_field(self.0))
     }
 }
 

@@ -104,14 +104,14 @@ pub(super) enum Found<'a> {
 impl Keys {
     /// Reads a document. `None` when it is no JWK Set at all; an empty set is for the caller to judge.
     pub(super) fn parse(document: &[u8], allowed: &[Algorithm]) -> Option<(Keys, Vec<Skip>)> {
-        let document = json::object_of_any(document)?;
-        let listed = document.get("keys")?.as_list()?;
+        let listed = json::elements(document, "keys")?;
         let mut by_kid = HashMap::new();
         let mut skipped = Vec::new();
-        for (position, key) in listed.iter().enumerate() {
-            match read(key, allowed) {
+        for (position, key) in listed.into_iter().enumerate() {
+            let key = json::object(key).ok_or(Skip::Malformed);
+            match key.and_then(|key| read(&key, allowed)) {
                 Ok((kid, verifiers)) => {
-                    let slots = by_kid.entry(kid.into()).or_default();
+                    let slots = by_kid.entry(kid).or_default();
                     skipped.extend(add(slots, position, verifiers));
                 }
                 Err(skip) => skipped.push(skip),
@@ -202,11 +202,7 @@ fn add(slots: &mut Vec<Slot>, key: usize, verifiers: Vec<VerifyingKey>) -> Optio
     duplicate
 }
 
-fn read<'a>(
-    key: &'a Value<'_>,
-    allowed: &[Algorithm],
-) -> Result<(&'a str, Vec<VerifyingKey>), Skip> {
-    let key = key.as_object().ok_or(Skip::Malformed)?;
+fn read(key: &Object<'_>, allowed: &[Algorithm]) -> Result<(Box<str>, Vec<VerifyingKey>), Skip> {
     let kty = required(key, "kty")?;
     if kty == "oct" {
         return Err(Skip::Symmetric);
@@ -235,7 +231,7 @@ fn read<'a>(
     let material = kind.material(key)?;
     let name: Arc<str> = kid.into();
     let verifier = |algorithm| VerifyingKey::new(name.clone(), algorithm, material.clone());
-    Ok((kid, algorithms.into_iter().map(verifier).collect()))
+    Ok((kid.into(), algorithms.into_iter().map(verifier).collect()))
 }
 
 /// RFC 7517 section 4.4: `alg` pins the key to it; without, the key serves the issuer's algorithms of its kind.

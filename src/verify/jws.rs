@@ -15,8 +15,9 @@ use super::fault::Refusal;
 use super::json::{self, Value};
 use crate::config::plan::Algorithm;
 
-/// Of the decoded header. Keycloak's has about a hundred bytes; one that carries certificates is not for us.
-const MAX_HEADER: usize = 1024;
+/// Of the decoded header. Keycloak's has about a hundred bytes; a chain of certificates, which some issuers write and
+/// nobody here reads, takes a few thousand.
+const MAX_HEADER: usize = 4096;
 /// Of a `kid`, in a header and in a key set.
 pub(super) const MAX_KID: usize = 256;
 

@@ -292,10 +292,14 @@ impl KeyStore {
     /// One fetch, from the source to the current set and the snapshot.
     async fn fetch(&self, landing: Landing) {
         let fetched = match self.source.document().await {
-            Ok(document) => self.read(&document).map(|(keys, skipped)| {
-                self.replace(keys, &skipped);
-                document
-            }),
+            Ok(document) => {
+                let read = self.read(&document);
+                let read = read.inspect_err(|_| self.source.was_useless());
+                read.map(|(keys, skipped)| {
+                    self.replace(keys, &skipped);
+                    document
+                })
+            }
             Err(fault) => Err(fault),
         };
         match fetched {
@@ -380,9 +384,7 @@ impl KeyStore {
             } else {
                 failures + 1
             };
-            let set = self.current.load();
-            let ours = set.as_deref().is_some_and(|set| !set.from_snapshot);
-            tokio::time::sleep(jittered(pause(&self.plan, failures, ours))).await;
+            tokio::time::sleep(jittered(pause(&self.plan, failures, self.good_for()))).await;
         }
     }
 

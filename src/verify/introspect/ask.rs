@@ -1,11 +1,12 @@
 //! One question as HTTP: `POST` of a form, with the gateway's own credentials.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use tokio::sync::Mutex;
 
 use super::assertion::{self, assertion};
 
@@ -20,7 +21,7 @@ use crate::verify::fetch::{self, FetchFault, Web};
 pub(super) struct Client {
     web: Web,
     endpoint: EndpointFrom,
-    /// What discovery said; forgotten when a question fails.
+    /// What discovery said; forgotten when a question fails. Held while it is asked, so that a crowd asks once.
     discovered: Mutex<Option<String>>,
     issuer: String,
     name: Arc<str>,
@@ -89,7 +90,10 @@ impl Client {
             Err(_) => Err(format!("no answer within {:?}", self.timeout)),
         };
         asked.map_err(|text| {
-            *self.discovered() = None;
+            // If somebody is asking it just now, what comes is new anyway.
+            if let Ok(mut discovered) = self.discovered.try_lock() {
+                *discovered = None;
+            }
             Silence {
                 text,
                 sent,
@@ -121,12 +125,13 @@ impl Client {
             EndpointFrom::Url(url) => return Ok(url.clone()),
             EndpointFrom::Discovery(document) => document,
         };
-        if let Some(url) = self.discovered().clone() {
-            return Ok(url);
+        let mut discovered = self.discovered.lock().await;
+        if let Some(url) = &*discovered {
+            return Ok(url.clone());
         }
         let ours = (&*self.issuer, &*self.name);
         let url = fetch::discover(&self.web, document, ours, "introspection_endpoint").await?;
-        *self.discovered() = Some(url.clone());
+        *discovered = Some(url.clone());
         Ok(url)
     }
 
@@ -164,11 +169,6 @@ impl Client {
             _ => "",
         };
         format!("{fault}{hint}")
-    }
-
-    fn discovered(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        // The lock guards one assignment: a panic cannot have left it half done.
-        self.discovered.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 

@@ -8,6 +8,8 @@ use crate::config::plan::KeysPlan;
 
 /// The first pause of the background after a failed fetch; doubled with each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// Its longest pause while no token can be judged: an issuer that is back is served from within five seconds.
+const WITHOUT_KEYS: Duration = Duration::from_secs(4);
 
 /// How many cool-downs the pause between fetches of callers grows to while the issuer fails. Not more: a key that is
 /// new when the issuer comes back waits that long.
@@ -71,21 +73,20 @@ impl Floor {
     }
 }
 
-/// The pause of the background before its next fetch, after this many failures in a row.
-pub(super) fn pause(plan: &KeysPlan, failures: u32, have_keys: bool) -> Duration {
+/// The pause of the background before its next fetch, after this many failures in a row. `good_for` is how long the
+/// keys in hand may still be believed.
+pub(super) fn pause(plan: &KeysPlan, failures: u32, good_for: Duration) -> Duration {
     // Ahead of time, so that the jitter never makes a set older than `refresh`.
     let ahead = plan.refresh.mul_f64(0.8);
     if failures == 0 {
         return ahead;
     }
     let doubled = FIRST_RETRY.saturating_mul(1u32.checked_shl(failures - 1).unwrap_or(u32::MAX));
-    // With keys of our own fetching in hand there is no hurry, and an issuer that comes back should not find a crowd.
-    let longest = if have_keys {
-        ahead
-    } else {
-        plan.cooldown.min(ahead)
-    };
-    doubled.min(longest)
+    let hurried = plan.cooldown.min(ahead).min(WITHOUT_KEYS);
+    // With keys in hand there is no hurry, and an issuer that comes back should not find a crowd. But they must not
+    // die while we wait, whatever the jitter.
+    let patient = ahead.min(good_for.mul_f64(0.9));
+    doubled.min(patient.max(hurried))
 }
 
 /// Ten per cent either way, so that replicas do not ask together.
@@ -94,4 +95,45 @@ pub(super) fn jittered(pause: Duration) -> Duration {
     // Without randomness the pause is merely exact.
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut byte);
     pause.mul_f64(0.9 + 0.2 * f64::from(byte[0]) / 255.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn plan(refresh: u32, cooldown: u32) -> KeysPlan {
+        KeysPlan {
+            refresh: S * refresh,
+            cooldown: S * cooldown,
+            max_stale: S * 86_400,
+            timeout: S * 5,
+            snapshot: None,
+        }
+    }
+
+    #[test]
+    fn an_issuer_that_fails_is_asked_more_often_by_who_cannot_judge() {
+        let plan = plan(300, 10);
+        let first = Duration::from_millis(250);
+        let pause = |failures, good_for| pause(&plan, failures, good_for);
+        for good_for in [Duration::ZERO, S * 3600] {
+            assert_eq!(pause(0, good_for), S * 240);
+            assert_eq!(pause(1, good_for), first);
+            assert_eq!(pause(3, good_for), S);
+        }
+        assert_eq!(pause(30, S * 3600), S * 240);
+        assert_eq!(pause(100, Duration::ZERO), S * 4);
+        // The keys do not die in a pause that was begun while they were good.
+        assert_eq!(pause(30, S * 100), S * 90);
+        assert_eq!(pause(30, S), S * 4);
+        assert_eq!(pause(3, S * 100), S);
+    }
+
+    #[test]
+    fn short_settings_shorten_the_pause() {
+        assert_eq!(pause(&plan(300, 1), 30, Duration::ZERO), S);
+        assert_eq!(pause(&plan(1, 10), 30, Duration::ZERO), S.mul_f64(0.8));
+    }
 }

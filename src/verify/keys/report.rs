@@ -82,6 +82,15 @@ impl KeyStore {
         set.is_some_and(|set| self.age(set) < self.plan.refresh / 2)
     }
 
+    /// How long the keys in hand may still be believed; a snapshot's as if they were none.
+    pub(super) fn good_for(&self) -> Duration {
+        let set = self.current.load();
+        let set = set.as_deref().filter(|set| !set.from_snapshot);
+        set.map_or(Duration::ZERO, |set| {
+            self.plan.max_stale.saturating_sub(self.age(set))
+        })
+    }
+
     pub(in crate::verify) fn held(&self) -> Vec<HeldKey> {
         let set = self.current.load();
         let held = set.as_deref().map(|set| set.keys.held(self.age(set)));

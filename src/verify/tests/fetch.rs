@@ -6,10 +6,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 
 use super::super::fetch::{FetchFault, source};
+use super::mint::rsa2048;
 use super::server::{Does, Server};
-use super::{ISSUER, NOW, issuer};
+use super::{ISSUER, NOW, issuer, jwks};
 use crate::clock::Clock;
-use crate::config::plan::{IssuerPlan, KeysFrom};
+use crate::config::plan::{IssuerId, IssuerPlan, KeysFrom};
+use crate::observe::metrics::Metrics;
+use crate::verify::Verifier;
 
 pub(super) const SET: &str = r#"{"keys":[]}"#;
 
@@ -233,6 +236,39 @@ async fn discovery_is_remembered_until_it_stops_working() {
     server.on("/new", Does::Say(500, "", String::new()));
     source.document().await.expect_err("down");
     assert_eq!(server.paths()[6..], ["/new", "/d"]);
+}
+
+#[tokio::test]
+async fn discovery_is_asked_again_after_an_answer_that_was_no_key_set() {
+    let server = Server::new().await;
+    server.on("/certs", ok("<html>Sign in</html>"));
+    server.on("/d", discovery(ISSUER, &server.url("/certs")));
+    let plan = from(KeysFrom::Discovery(server.url("/d")));
+    let sources = vec![source(&plan, &Clock::system()).expect("a source")];
+    let plan = super::plan(vec![plan]);
+    let metrics = Metrics::new(&plan).expect("metrics");
+    let verifier = Verifier::with_sources(&plan, Clock::system(), metrics, sources);
+    let verifier = verifier.expect("a verifier");
+    assert!(!verifier.refresh(IssuerId(0)).await);
+    // It was another's address; the right one is said now.
+    let set = jwks(&[rsa2048().jwk("k1")]);
+    server.on("/keys", ok(std::str::from_utf8(&set).expect("UTF-8")));
+    server.on("/d", discovery(ISSUER, &server.url("/keys")));
+    assert!(verifier.refresh(IssuerId(0)).await);
+    assert_eq!(server.paths(), ["/d", "/certs", "/d", "/keys"]);
+}
+
+#[tokio::test]
+async fn what_a_document_says_is_not_repeated_at_length() {
+    let server = Server::new().await;
+    let plan = from(KeysFrom::Discovery(server.url("/d")));
+    let long = "ü".repeat(100_000);
+    server.on("/d", discovery(&long, &server.url("/certs")));
+    let text = invalid(&plan).await;
+    assert!(text.contains("üü") && text.len() < 2000, "{}", text.len());
+    server.on("/d", discovery(ISSUER, &server.url(&format!("/{long}"))));
+    let text = invalid(&plan).await;
+    assert!(text.contains("more than 1024 bytes"), "{}", text.len());
 }
 
 pub(super) fn scratch(name: &str) -> PathBuf {

@@ -161,6 +161,24 @@ async fn a_thousand_who_come_at_once_make_one_call() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_tokens_asks_once_where_to_ask() {
+    let world = World::new(|_| {}).await;
+    let slow = Broken::Slow(Duration::from_millis(100));
+    world.issuer.set_fault(Endpoint::Discovery, slow);
+    let crowd: Vec<_> = (0..20)
+        .map(|_| {
+            let (world, token) = (world.clone(), world.issuer.opaque(READER, &[]));
+            tokio::spawn(async move { world.prove(&token).await })
+        })
+        .collect();
+    for one in crowd {
+        assert_eq!(one.await.expect("no panic"), ASKED);
+    }
+    assert_eq!(world.issuer.requests(Endpoint::Discovery), 1);
+    assert_eq!(world.asked(), 20);
+}
+
+#[tokio::test]
 async fn a_no_ends_a_kept_yes() {
     let world = World::new(|_| {}).await;
     let token = world.issuer.opaque(READER, &[]);

@@ -262,6 +262,17 @@ fn what_is_no_key_set_is_none() {
 }
 
 #[test]
+fn what_stands_beside_the_keys_does_not_matter() {
+    let good = rsa2048().jwk("good").to_string();
+    let deep = format!("{}{}", "[".repeat(1000), "]".repeat(1000));
+    for other in ["1e999", r#""\ud800""#, r#"{"a":1,"a":2}"#, &deep] {
+        let document = format!(r#"{{"x":{other},"keys":[{good}],"x":{other}}}"#);
+        let (keys, skips) = Keys::parse(document.as_bytes(), &Algorithm::ALL).expect("a set");
+        assert_eq!((keys.len(), skips), (1, vec![]), "{other}");
+    }
+}
+
+#[test]
 fn a_key_that_is_not_strict_json_costs_only_itself() {
     let good = rsa2048().jwk("good").to_string();
     let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
@@ -270,6 +281,13 @@ fn a_key_that_is_not_strict_json_costs_only_itself() {
         r#"{"kty":"RSA","\u006bid":"k","kid":"good"}"#,
         &format!(r#"{{"kty":"RSA","kid":"k","x":{deep}}}"#),
         &deep,
+        // What JSON's grammar allows and no reader takes.
+        r#"{"kty":"RSA","kid":"k","iat":1e999}"#,
+        &format!(r#"{{"kty":"RSA","kid":"k","iat":{}}}"#, "9".repeat(400)),
+        r#"{"kty":"RSA","kid":"\ud800"}"#,
+        r#"{"kty":"RSA","\udfff":"k"}"#,
+        r#""\udc00""#,
+        "1e999",
     ] {
         for list in [format!("{bad},{good}"), format!("{good},{bad}")] {
             let document = format!(r#"{{"keys":[{list}]}}"#);

@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 use super::keys::{Life, down, seconds, set, token};
 use crate::config::plan::IssuerId;
+use crate::verify::{Fault, Unjudged};
+
+const STALE: Fault = Fault::Unjudged(Unjudged::KeysStale);
 
 /// Runs `keep_fresh` for so long and says at which seconds it asked.
 async fn asked_at(life: &Life, until: Duration) -> Vec<f64> {
@@ -34,14 +37,33 @@ async fn keys_are_fetched_at_once_and_then_ahead_of_time() {
 async fn an_issuer_that_is_down_is_asked_again_soon_and_then_patiently() {
     let life = Life::new(vec![down()]);
     let at = asked_at(&life, seconds(60)).await;
-    // 250 ms, doubled up to the cool-down of 10 s, ten per cent either way.
-    let wanted = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0];
+    // 250 ms, doubled up to 4 s, ten per cent either way.
+    let wanted = [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0];
     for (pair, wanted) in at.windows(2).zip(wanted) {
         let pause = pair[1] - pair[0];
         assert!((pause - wanted).abs() < wanted * 0.11 + 0.01, "{at:?}");
     }
-    // When it comes back, the keys come within the cool-down.
+    // When it comes back, the keys come within five seconds.
     *life.script.answers.lock().expect("answers") = vec![set(&["k1"])].into();
-    asked_at(&life, seconds(11)).await;
+    asked_at(&life, seconds(5)).await;
+    assert_eq!(life.prove(&token("k1")).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_issuer_that_fails_is_asked_as_often_once_the_keys_are_too_old() {
+    let day = 24 * 3600;
+    let life = Life::new(vec![set(&["k1"]), down()]);
+    assert!(life.refresh().await);
+    // Good keys give time, but not more of it than they have left.
+    life.clock.advance(seconds(day - 20));
+    let at = asked_at(&life, seconds(100)).await;
+    assert!((at[8] - at[7] - 16.0).abs() < 2.0, "{at:?}");
+    assert!((at[9] - at[8] - 18.0).abs() < 2.0, "{at:?}");
+    life.clock.advance(seconds(21));
+    assert_eq!(life.prove(&token("k1")).await, Err(STALE));
+    let at = asked_at(&life, seconds(60)).await;
+    assert!(at[10] - at[9] < 4.5, "{at:?}");
+    *life.script.answers.lock().expect("answers") = vec![set(&["k1"])].into();
+    asked_at(&life, seconds(5)).await;
     assert_eq!(life.prove(&token("k1")).await, Ok(()));
 }

@@ -256,7 +256,7 @@ async fn a_key_in_the_token_is_nobodys_key() {
         ("jwk", evil.jwk("k1")),
         ("jku", json!("http://127.0.0.1:1/evil.json")),
         ("x5u", json!("http://127.0.0.1:1/evil.pem")),
-        ("x5c", json!(["MIIB"])),
+        ("x5c", json!(["MIIB".repeat(400), "MIIC".repeat(400)])),
         ("x5t#S256", json!("abc")),
     ] {
         let header = json!({"alg": "RS256", "kid": "k1", name: value}).to_string();
@@ -335,7 +335,7 @@ async fn a_segment_has_one_spelling() {
 #[tokio::test]
 async fn a_header_is_strict_json_of_bounded_size() {
     let rig = Rig::usual().await;
-    let large = format!(r#"{{"alg":"RS256","kid":"k1","x":"{}"}}"#, "x".repeat(1024));
+    let large = format!(r#"{{"alg":"RS256","kid":"k1","x":"{}"}}"#, "x".repeat(4096));
     for header in [
         r#"{"alg":"RS256","alg":"RS256","kid":"k1"}"#,
         r#"{"alg":"RS256","\u0061lg":"none","kid":"k1"}"#,
