@@ -28,7 +28,7 @@ pub use stop::{Signals, StopHandle};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::config::plan::Plan;
-use crate::edge::{Bounds, Front, GuardApp, Tls};
+use crate::edge::{Bounds, Front, GuardApp, Tls, Turns};
 use crate::forward::Stripper;
 use crate::gateway::{Current, Gateway, Proxy};
 use crate::limit::Limiters;
@@ -315,6 +315,7 @@ impl Bound {
                 Front {
                     tls,
                     proxies: plan.listeners[index].proxy_protocol.clone(),
+                    turns: Turns::new(plan.server.threads),
                 },
                 bounds.clone(),
             );

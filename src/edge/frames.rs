@@ -20,6 +20,7 @@ const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const GOAWAY: u8 = 0x7;
+const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
 
 /// RFC 9113 section 7.
@@ -27,19 +28,33 @@ const NO_ERROR: u32 = 0x0;
 const INTERNAL_ERROR: u32 = 0x2;
 const REFUSED_STREAM: u32 = 0x7;
 const CANCEL: u32 = 0x8;
+const COMPRESSION_ERROR: u32 = 0x9;
+const ENHANCE_YOUR_CALM: u32 = 0xb;
 
 /// Requests that a caller may take back at once, and how many a second from then on: nghttp2's figures. Each costs us
 /// a whole judgement, and the caller next to nothing (CVE-2023-44487, rapid reset).
 const RESETS: f64 = 1000.0;
 const RESETS_PER_SECOND: f64 = 33.0;
 
-/// Said by the guard of a connection's bytes, heard by whoever accepts its requests.
+/// What the guard of a connection's bytes, and whoever accepts its requests, have to tell each other.
 #[derive(Debug, Default)]
-pub(super) struct Flood(AtomicBool);
+pub(super) struct Flood {
+    on: AtomicBool,
+    clumsy: AtomicBool,
+}
 
 impl Flood {
     pub(super) fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// The connection is ended for requests that are malformed, and not for what it floods us with.
+    pub(super) fn is_none(&self) {
+        self.clumsy.store(true, Ordering::Relaxed);
+    }
+
+    fn was_none(&self) -> bool {
+        self.clumsy.load(Ordering::Relaxed)
     }
 }
 
@@ -129,6 +144,8 @@ pub(super) struct Incoming {
     frames: Frames,
     resets: f64,
     filled: Option<Instant>,
+    /// Bytes of the header block that came last.
+    block: usize,
 }
 
 impl Incoming {
@@ -137,14 +154,19 @@ impl Incoming {
             frames: Frames::after(PREFACE),
             resets: RESETS,
             filled: None,
+            block: 0,
         }
     }
 
     /// `false` when the connection has gone on for as long again as it took to say that it is flooded.
     pub(super) fn feed(&mut self, bytes: &[u8], flood: &Flood) -> bool {
         let mut taken_back = 0;
-        self.frames.feed(bytes, |frame| {
-            taken_back += u32::from(frame.kind == RST_STREAM);
+        let block = &mut self.block;
+        self.frames.feed(bytes, |frame| match frame.kind {
+            RST_STREAM => taken_back += 1,
+            HEADERS => *block = frame.length,
+            CONTINUATION => *block = block.saturating_add(frame.length),
+            _ => {}
         });
         if taken_back == 0 {
             return true;
@@ -155,9 +177,20 @@ impl Incoming {
         let refilled = self.resets + passed.as_secs_f64() * RESETS_PER_SECOND;
         self.resets = refilled.min(RESETS) - f64::from(taken_back);
         if self.resets < 0.0 {
-            flood.0.store(true, Ordering::Relaxed);
+            flood.on.store(true, Ordering::Relaxed);
         }
         self.resets > -RESETS
+    }
+
+    /// Whether a connection that ends with this error code ends for a flood. h2 says ENHANCE_YOUR_CALM for resets, for
+    /// CONTINUATION, empty DATA and header bombs; a block that is longer than a list may be it sometimes calls an
+    /// error of compression.
+    pub(super) fn is_flood(&self, code: u32, flood: &Flood, header_list: u32) -> bool {
+        match code {
+            ENHANCE_YOUR_CALM => !flood.was_none(),
+            COMPRESSION_ERROR => self.block as u64 > u64::from(header_list),
+            _ => false,
+        }
     }
 }
 
@@ -290,6 +323,25 @@ mod tests {
         assert!(flood.is_on());
         let more = (0..1000).take_while(|_| incoming.feed(&reset, &flood));
         assert_eq!(more.count(), 998);
+    }
+
+    #[test]
+    fn floods_are_told_from_what_is_only_wrong() {
+        const LIST: u32 = 1000;
+        let mut fed = Incoming::new();
+        let flood = Flood::default();
+        fed.feed(&[0; PREFACE], &flood);
+        assert!(fed.is_flood(ENHANCE_YOUR_CALM, &flood, LIST));
+        assert!(!fed.is_flood(1, &flood, LIST), "PROTOCOL_ERROR");
+        // A block that cannot be read is wrong, and one that does not end is a flood.
+        fed.feed(&frame(HEADERS, 0, 1, &[0; 600]), &flood);
+        assert!(!fed.is_flood(COMPRESSION_ERROR, &flood, LIST));
+        fed.feed(&frame(CONTINUATION, 0, 1, &[0; 600]), &flood);
+        assert!(fed.is_flood(COMPRESSION_ERROR, &flood, LIST));
+        fed.feed(&frame(HEADERS, 0, 3, &[0; 600]), &flood);
+        assert!(!fed.is_flood(COMPRESSION_ERROR, &flood, LIST));
+        flood.is_none();
+        assert!(!fed.is_flood(ENHANCE_YOUR_CALM, &flood, LIST));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Pingora has such a loop of its own. Ours also counts what is refused before any hook, answers `CONNECT` in our
 //! words, tells a caller that abuses the connection so, and says goodbye to an idle one (RFC 9113 section 6.8).
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -89,21 +91,33 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             // A caller that is gone, an error that h2 has told it, or the end.
             Err(_) | Ok(None) => return,
             Ok(Some(H2Accept::Rejected)) => malformed += 1,
-            Ok(Some(H2Accept::Session(session))) => {
-                let session = ServerSession::new_http2(session);
-                let living = Living::new(&alive);
-                if session.req_header().method == Method::CONNECT {
-                    tokio::spawn(refuse_connect(session, rules.clone(), living));
-                } else {
-                    spawn(app, session, living, shutdown);
+            Ok(Some(H2Accept::Session(mut session))) => {
+                if !is_taken_back(&mut session) {
+                    let session = ServerSession::new_http2(session);
+                    let living = Living::new(&alive);
+                    if session.req_header().method == Method::CONNECT {
+                        tokio::spawn(refuse_connect(session, rules.clone(), living));
+                    } else {
+                        spawn(app, session, living, shutdown);
+                    }
                 }
             }
+        }
+        if malformed >= MALFORMED && !flood.is_on() {
+            flood.is_none();
         }
         if malformed >= MALFORMED || flood.is_on() {
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             return goodbye(connection).await;
         }
     }
+}
+
+/// Whether the caller has reset the stream already: its HEADERS and its RST_STREAM came together. Such a request would
+/// be judged, and a peer asked, for nobody.
+fn is_taken_back(session: &mut HttpSession) -> bool {
+    let nobody = &mut Context::from_waker(Waker::noop());
+    pin!(session.idle()).poll(nobody).is_ready()
 }
 
 fn spawn<A: HttpServerApp + Send + Sync + 'static>(

@@ -88,6 +88,7 @@ pub(super) fn plan(issuers: Vec<IssuerPlan>) -> Plan {
             keep_alive: second,
             connections: 1,
             connections_per_source: 1,
+            floods_per_source: None,
             token_bytes: 8192,
             http2_streams: 1,
             http2_header_list: 1,
