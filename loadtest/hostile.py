@@ -5,6 +5,7 @@
 
     many     100,000 distinct paths, clients and kids; the metric series
     slow     10,000 connections that send a head byte by byte
+    crowd    TLS greetings that were copied, fifty at a time
     http2    rapid resets, CONTINUATION without end, and header bombs over TLS, connection after connection
     ledger   the same against a gateway with limits.floods_per_source
     tokens   distinct tokens, good and forged, at a fixed rate
@@ -35,9 +36,10 @@ HOST = "127.0.0.1"
 # What a connection may cost while its head comes, its task included: docs/operations.md.
 KIB_EACH = 24
 # Windows of each kind, and how long each is.
-ROUNDS, WINDOW = 5, 1.5
+ROUNDS, WINDOW = 5, 1.0
 # Between two requests of an ordinary caller.
 PAUSE = 0.002
+PROVED = "portcullis_token_verifications_total"
 URGENT = os.environ.get("URGENT") == "1"
 DRIP = b"GET /contact HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"a" * 4000
 
@@ -54,10 +56,21 @@ def busy_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def series(admin_port):
+def scrape(admin_port):
+    """Every metric series with its value."""
     with urllib.request.urlopen(f"http://{HOST}:{admin_port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    return sum(1 for line in text.splitlines() if line and not line.startswith("#"))
+        lines = answer.read().decode().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
+
+
+def series(admin_port):
+    return len(scrape(admin_port))
+
+
+def proved(admin_port):
+    """Signatures that were looked at, whatever came of it."""
+    local = [value for name, value in scrape(admin_port).items() if name.startswith(PROVED) and "local" in name]
+    return sum(int(value) for value in local)
 
 
 def urgent(task, priority):
@@ -222,27 +235,28 @@ def attacker(work, *arguments):
     return result
 
 
-def slow(options, count=10_000, rounds=2):
+def slow(options, count=10_000):
     ordinary = Ordinary(options.port, tls=False)
+    ordinary.window("warm")
+    ordinary.windows.clear()
     before = resident_kib(options.gateway_pid)
-    peak, waves = before, []
-    for _ in range(rounds):
-        for _ in range(3):
-            ordinary.window("baseline")
-        wave = attacker(drip, options.port, options.gateway_pid, count)
-        # Ten seconds and what it takes to open them all.
-        for _ in range(7):
-            ordinary.window("slow")
-        waves.append(wave())
-        peak = max(peak, waves[-1]["resident_kib"])
+    for _ in range(3):
+        ordinary.window("baseline")
+    wave = attacker(drip, options.port, options.gateway_pid, count)
+    # Ten seconds and what it takes to open them all.
+    for _ in range(11):
+        ordinary.window("slow")
+    attack = wave()
+    for _ in range(3):
+        ordinary.window("baseline")
     found = ordinary.found()
-    held = all_answered(found) and peak - before < KIB_EACH * count
+    grown = attack["resident_kib"] - before
     return {
-        "attack": waves,
-        "resident_kib": {"before": before, "peak": peak},
+        "attack": attack,
+        "resident_kib": {"before": before, "peak": attack["resident_kib"]},
         "ordinary": found,
         "p99_times": times_worse(found),
-    }, held and all(wave["never_ended"] == 0 for wave in waves)
+    }, all_answered(found) and attack["never_ended"] == 0 and grown < KIB_EACH * count
 
 
 def drip(port, pid, count):
@@ -429,6 +443,53 @@ def http2(options, attackers=2):
     }, held and after == series_before
 
 
+def greeting():
+    """The first flight of a client: whoever has seen one can send it again and again."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = unchecked("h2").wrap_bio(incoming, outgoing)
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
+def greet(port, seconds, at_once):
+    said, greeted, until = greeting(), 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        streams = []
+        for _ in range(at_once):
+            stream = socket.socket()
+            stream.bind(("127.0.3.1", 0))
+            stream.connect((HOST, port))
+            stream.sendall(said)
+            streams.append(stream)
+        for stream in streams:
+            stream.recv(1)
+            stream.close()
+        greeted += at_once
+    return greeted
+
+
+def crowd(options, at_once=50):
+    ordinary = Ordinary(options.tls, tls=True)
+    ordinary.window("warm")
+    ordinary.windows.clear()
+    greeted = 0
+    for _ in range(ROUNDS):
+        ordinary.window("baseline")
+        wait = attacker(greet, options.tls, WINDOW, at_once)
+        ordinary.window("crowd")
+        greeted += wait()
+    found = ordinary.found()
+    return {
+        "at_once": at_once,
+        "greeted_per_second": round(greeted / ROUNDS / WINDOW),
+        "ordinary": found,
+        "p99_times": times_worse(found),
+    }, all_answered(found)
+
+
 def token(issuer):
     form = {
         "grant_type": "client_credentials",
@@ -461,7 +522,7 @@ def present(port, tokens, rate, seconds):
     return {"statuses": statuses, "late_s": round(-wait if wait < 0 else 0, 3)}
 
 
-def tokens(options, count=3000, rate=1000):
+def tokens(options, count=3000, rate=1500):
     """As many good ones as forged ones. The cache holds far fewer, so that each is new again when its turn comes."""
     with ThreadPoolExecutor(4) as pool:
         good = list(pool.map(lambda _: token(options.issuer), range(count)))
@@ -474,6 +535,7 @@ def tokens(options, count=3000, rate=1000):
     ordinary.windows.clear()
     series_before, before = series(options.admin), resident_kib(options.gateway_pid)
     statuses, late, busy, at = {}, 0, 0, 0
+    proved_before = proved(options.admin)
     share = int(rate * WINDOW)
     for _ in range(ROUNDS):
         ordinary.window("baseline")
@@ -493,6 +555,8 @@ def tokens(options, count=3000, rate=1000):
     found = ordinary.found()
     return {
         "distinct": 2 * count,
+        "presented": sum(statuses.values()),
+        "proved": proved(options.admin) - proved_before,
         "offered_per_second": 2 * rate,
         "most_late_s": late,
         "core": round(busy / ROUNDS / WINDOW, 2),
@@ -504,7 +568,7 @@ def tokens(options, count=3000, rate=1000):
     }, all_answered(found) and after == series_before and set(statuses) == {200, 401}
 
 
-PARTS = {"many": many, "slow": slow, "http2": http2, "ledger": http2, "tokens": tokens}
+PARTS = {"many": many, "slow": slow, "crowd": crowd, "http2": http2, "ledger": http2, "tokens": tokens}
 
 
 def main():

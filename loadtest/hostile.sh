@@ -4,7 +4,7 @@
 # docs/security.md.
 #
 #   loadtest/hostile.sh [PART...]    prints a line of JSON for each part; fails when a promise did not hold.
-#                                    many, slow, http2, ledger, tokens; all of them take a minute and a half
+#                                    many, tokens, http2, slow, ledger: a minute and a half; and crowd
 #
 # The gateway has one worker and the first core for itself. The attackers, the ordinary callers, the issuer and the
 # service share the others.
@@ -66,11 +66,12 @@ attack() {
         --gateway-pid "$gateway_pid" --demo-pid "$demo_pid" || die "$2"
 }
 
-wanted=" ${*:-many slow http2 ledger tokens} "
+wanted=" ${*:-many tokens http2 slow ledger} "
 gateway '{}'
 case $wanted in *" many "*) attack many "the series grew" ;; esac
 case $wanted in *" tokens "*) attack tokens "a flood of tokens did harm" ;; esac
 case $wanted in *" http2 "*) attack http2 "an attack over HTTP/2 did harm" ;; esac
+case $wanted in *" crowd "*) attack crowd "a crowd did harm" ;; esac
 case $wanted in *" slow "*) attack slow "slow connections did harm" ;; esac
 stop_gateway
 case $wanted in *" ledger "*)

@@ -4,7 +4,6 @@
 //! endpoints are plain, and all of this stands here, under one deadline.
 
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,30 +30,20 @@ pub struct Front {
 
 /// Whose handshake is worked on. A step of one is the longest piece of work that strangers can have for nothing, and a
 /// crowd of them would stand before every request; so they are done one after the other, each when nothing else waits.
-pub struct Turns {
-    /// For the first step, which anybody can ask for with a greeting that he has copied.
-    greetings: Semaphore,
-    /// For those that follow: whoever has come so far does not stand behind that crowd again.
-    others: Semaphore,
-}
+pub struct Turns(Semaphore);
 
 impl Turns {
     /// So many at once, as there are workers.
     pub fn new(workers: usize) -> Self {
-        let turns = || Semaphore::new(workers.clamp(1, Semaphore::MAX_PERMITS));
-        Turns {
-            greetings: turns(),
-            others: turns(),
-        }
+        Turns(Semaphore::new(workers.clamp(1, Semaphore::MAX_PERMITS)))
     }
 
     /// Whoever waits for its caller holds no turn.
     async fn take<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        let mut turns = &self.greetings;
         loop {
             // Never closed, and without a turn it would merely go on at once.
-            let turn = turns.acquire().await;
+            let turn = self.0.acquire().await;
             // Behind whatever is ready, the sockets that have not been looked at yet included.
             tokio::task::yield_now().await;
             let step = poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
@@ -63,7 +52,6 @@ impl Turns {
                 return done;
             }
             woken().await;
-            turns = &self.others;
         }
     }
 }
@@ -169,18 +157,14 @@ impl<A> GuardApp<A> {
             }
         }
         if let Some(tls) = &self.front.tls {
-            // Nobody has a turn for a greeting that is still on its way.
-            let greeted = stream.try_peek(&mut [0]).await;
-            greeted.map_err(|error| match is_gone(&error) {
-                true => Fault::Gone,
-                false => Fault::Tls(error.to_string()),
-            })?;
             let handshake = self.front.turns.take(tls.accept(stream));
             stream = handshake.await.map_err(|error| {
-                let cause = error.root_cause().downcast_ref::<io::Error>();
-                match cause.is_some_and(is_gone) {
-                    true => Fault::Gone,
-                    false => Fault::Tls(error.to_string()),
+                let cause = error.root_cause().downcast_ref::<std::io::Error>();
+                match cause.map(std::io::Error::kind) {
+                    Some(
+                        std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset,
+                    ) => Fault::Gone,
+                    _ => Fault::Tls(error.to_string()),
                 }
             })?;
         }
@@ -221,11 +205,6 @@ impl<A> GuardApp<A> {
         };
         log::log!(level, "closed a connection from {}: {fault}", Peer(peer));
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionReset, UnexpectedEof};
-    matches!(error.kind(), UnexpectedEof | ConnectionReset)
 }
 
 /// What Pingora knows of a socket, with another address for its other end.
