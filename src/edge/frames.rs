@@ -35,11 +35,14 @@ const ENHANCE_YOUR_CALM: u32 = 0xb;
 /// a whole judgement, and the caller next to nothing (CVE-2023-44487, rapid reset).
 const RESETS: f64 = 1000.0;
 const RESETS_PER_SECOND: f64 = 33.0;
+/// After so many of them its next requests wait until nobody else does.
+const HASTY: f64 = 100.0;
 
 /// What the guard of a connection's bytes, and whoever accepts its requests, have to tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Flood {
     on: AtomicBool,
+    hasty: AtomicBool,
     clumsy: AtomicBool,
 }
 
@@ -48,12 +51,17 @@ impl Flood {
         self.on.load(Ordering::Relaxed)
     }
 
+    /// The caller has taken back so many requests that the next one may go the same way.
+    pub(super) fn is_near(&self) -> bool {
+        self.hasty.load(Ordering::Relaxed)
+    }
+
     /// The connection is ended for requests that are malformed, and not for what it floods us with.
-    pub(super) fn is_none(&self) {
+    pub(super) fn deny(&self) {
         self.clumsy.store(true, Ordering::Relaxed);
     }
 
-    fn was_none(&self) -> bool {
+    fn is_denied(&self) -> bool {
         self.clumsy.load(Ordering::Relaxed)
     }
 }
@@ -176,6 +184,8 @@ impl Incoming {
         self.filled = Some(now);
         let refilled = self.resets + passed.as_secs_f64() * RESETS_PER_SECOND;
         self.resets = refilled.min(RESETS) - f64::from(taken_back);
+        let hasty = self.resets <= RESETS - HASTY;
+        flood.hasty.store(hasty, Ordering::Relaxed);
         if self.resets < 0.0 {
             flood.on.store(true, Ordering::Relaxed);
         }
@@ -187,7 +197,7 @@ impl Incoming {
     /// error of compression.
     pub(super) fn is_flood(&self, code: u32, flood: &Flood, header_list: u32) -> bool {
         match code {
-            ENHANCE_YOUR_CALM => !flood.was_none(),
+            ENHANCE_YOUR_CALM => !flood.is_denied(),
             COMPRESSION_ERROR => self.block as u64 > u64::from(header_list),
             _ => false,
         }
@@ -310,7 +320,8 @@ mod tests {
         let preface = [0; PREFACE];
         assert!(incoming.feed(&preface, &flood));
         let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
-        for _ in 0..1000 {
+        for n in 0..1000 {
+            assert_eq!(flood.is_near(), n >= 100, "{n}");
             assert!(incoming.feed(&reset, &flood));
         }
         assert!(!flood.is_on());
@@ -340,7 +351,7 @@ mod tests {
         assert!(fed.is_flood(COMPRESSION_ERROR, &flood, LIST));
         fed.feed(&frame(HEADERS, 0, 3, &[0; 600]), &flood);
         assert!(!fed.is_flood(COMPRESSION_ERROR, &flood, LIST));
-        flood.is_none();
+        flood.deny();
         assert!(!fed.is_flood(ENHANCE_YOUR_CALM, &flood, LIST));
     }
 

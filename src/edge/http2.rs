@@ -3,9 +3,10 @@
 //! Pingora has such a loop of its own. Ours also counts what is refused before any hook, answers `CONNECT` in our
 //! words, tells a caller that abuses the connection so, and says goodbye to an idle one (RFC 9113 section 6.8).
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -92,6 +93,9 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Err(_) | Ok(None) => return,
             Ok(Some(H2Accept::Rejected)) => malformed += 1,
             Ok(Some(H2Accept::Session(mut session))) => {
+                if flood.is_near() {
+                    behind_others(&mut connection).await;
+                }
                 if !is_taken_back(&mut session) {
                     let session = ServerSession::new_http2(session);
                     let living = Living::new(&alive);
@@ -104,13 +108,20 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             }
         }
         if malformed >= MALFORMED && !flood.is_on() {
-            flood.is_none();
+            flood.deny();
         }
         if malformed >= MALFORMED || flood.is_on() {
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             return goodbye(connection).await;
         }
     }
+}
+
+/// Until nobody else has anything to do, and what came meanwhile has been read: it may take the request back.
+async fn behind_others(connection: &mut Connection<Stream, Bytes>) {
+    tokio::task::yield_now().await;
+    // Whatever is wrong with it shows when the next request is accepted.
+    poll_fn(|cx| Poll::Ready(connection.poll_closed(cx).is_ready())).await;
 }
 
 /// Whether the caller has reset the stream already: its HEADERS and its RST_STREAM came together. Such a request would
@@ -146,7 +157,7 @@ async fn idleness(living: &mut watch::Receiver<usize>, idle: Option<Duration>) {
 
 /// Lets what was said last leave, and takes nothing more.
 async fn goodbye(mut connection: Connection<Stream, Bytes>) {
-    let closed = std::future::poll_fn(|cx| connection.poll_closed(cx));
+    let closed = poll_fn(|cx| connection.poll_closed(cx));
     // Whoever does not listen is left.
     let _ = tokio::time::timeout(GOODBYE, closed).await;
 }
