@@ -70,12 +70,14 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     // We have said goodbye. What the caller asked before it heard that is still answered.
     let mut leaving = false;
     let mut malformed = 0;
+    // What is there to be accepted now has waited for others.
+    let mut waited = false;
     loop {
         let patience = if leaving { Some(GOODBYE) } else { idle };
         let accepted = tokio::select! {
             biased;
             _ = stopping.changed(), if !leaving => None,
-            accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => Some(accepted),
+            accepted = accept(&mut connection, &digest, &mut waited) => Some(accepted),
             () = idleness(&mut living, patience) => {
                 if leaving {
                     return;
@@ -93,8 +95,9 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             Err(_) | Ok(None) => return,
             Ok(Some(H2Accept::Rejected)) => malformed += 1,
             Ok(Some(H2Accept::Session(mut session))) => {
-                if flood.is_near() {
+                if flood.is_near() && !waited {
                     behind_others(&mut connection).await;
+                    waited = true;
                 }
                 if !is_taken_back(&mut session) {
                     let session = ServerSession::new_http2(session);
@@ -115,6 +118,21 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             return goodbye(connection).await;
         }
     }
+}
+
+/// The next request. `waited` holds until there is none.
+async fn accept(
+    connection: &mut Connection<Stream, Bytes>,
+    digest: &Arc<Digest>,
+    waited: &mut bool,
+) -> pingora::Result<Option<H2Accept>> {
+    let mut accepted = pin!(HttpSession::from_h2_conn(connection, digest.clone()));
+    poll_fn(|cx| {
+        let accepted = accepted.as_mut().poll(cx);
+        *waited &= accepted.is_ready();
+        accepted
+    })
+    .await
 }
 
 /// Until nobody else has anything to do, and what came meanwhile has been read: it may take the request back.
