@@ -17,20 +17,22 @@ use portcullis::verify::{Verifier, Wanted};
 use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::json;
 
+#[path = "../src/allocator.rs"]
+mod allocator;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../src/verify/tests/mint.rs"]
 mod mint;
 
 /// As in the program, whose allocations are counted here.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 const ISSUER: &str = "https://sso.example.com/realms/eazybank";
 const NOW: u64 = 1_790_000_000;
 
 fn bearer(value: &[u8]) -> Result<BearerToken<'_>, CredentialFault> {
-    let credential = read([value].into_iter(), 8192, Schemes::Bearer);
-    credential.map(|credential| credential.token)
+    let credential = read([value].into_iter(), 8192, Schemes::Bearer)?;
+    credential.sent.token()
 }
 
 fn plan(keys: std::path::PathBuf, cache_bytes: u64) -> Plan {

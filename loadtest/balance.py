@@ -10,26 +10,13 @@ hide. Prints one line of JSON for each run; exits 1 when a request failed.
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 
-from kill import HOST, free_ports, listens, taken, until
+from peers import HOST, free_ports, listens, start_gateway, start_peer, taken, until
 
 RATE = 300
-CONFIG = """
-server: {{ threads: 1 }}
-listeners: [{{ address: '127.0.0.1:{gateway}' }}]
-admin: {{ address: '127.0.0.1:{admin}' }}
-access_log: {{ enabled: false }}
-upstreams:
-  pool:
-    peers: [{peers}]
-    balance: {balance}
-routes:
-  - {{ name: pool, match: {{ path: /pool, methods: [GET] }}, upstream: pool, access: public }}
-"""
 FAST, SLOW = 0.002, 0.2
 EVEN = [(FAST, 1)] * 4
 # Ways to balance, and peers as (seconds for an answer, weight).
@@ -58,18 +45,10 @@ async def ask(port, idle, number, found):
 async def run(binary, seconds, balance, peers, folder):
     gateway, admin, *ports = free_ports(2 + len(peers))
     logs = [os.path.join(folder, f"{port}.log") for port in ports]
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kill.py")
-    running = [
-        subprocess.Popen([sys.executable, script, "peer", str(port), log, str(work)])
-        for port, log, (work, _) in zip(ports, logs, peers)
-    ]
-    listed = (f"{{ address: '{HOST}:{port}', weight: {w} }}" for port, (_, w) in zip(ports, peers))
-    config = os.path.join(folder, "balance.yaml")
-    with open(config, "w", encoding="ascii") as file:
-        written = {"gateway": gateway, "admin": admin, "peers": ", ".join(listed)}
-        file.write(CONFIG.format(balance=balance.replace(", ", "\n    "), **written))
-    out = open(os.path.join(folder, "gateway.log"), "w", encoding="ascii")
-    running.append(subprocess.Popen([binary, "run", "--config", config], stdout=out, stderr=out))
+    running = [start_peer(port, log, work) for port, log, (work, _) in zip(ports, logs, peers)]
+    listed = [f"{{ address: '{HOST}:{port}', weight: {w} }}" for port, (_, w) in zip(ports, peers)]
+    pool = f"balance: {balance}".split(", ")
+    running.append(start_gateway(binary, folder, gateway, admin, listed, pool))
     try:
         for port in [*ports, gateway]:
             await until("everybody listens", lambda port=port: listens(port))
@@ -96,7 +75,6 @@ async def run(binary, seconds, balance, peers, folder):
         for one in running:
             one.kill()
             one.wait()
-        out.close()
 
 
 if __name__ == "__main__":

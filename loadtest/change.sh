@@ -11,15 +11,12 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
 
-bin=$(portcullis_bin)
-ensure curl curl
-ensure python3 python3
-mkdir -p "$root/target/loadtest"
+prepare_load
 # The demo brings the issuer and the services; its own gateway is left alone.
 trap stop_demo EXIT
-start_demo "$bin" "$root/target/loadtest/change.log"
+start_demo "$bin" "$work/change.log"
 [ $# -gt 0 ] || set -- reload upgrade drain
 for change in "$@"; do
     python3 "$root/loadtest/change.py" "$change" "$bin" "${ISSUER_PORT:-18180}" "${SERVICE_PORT:-18081}" \
-        "$root/target/loadtest/change" || die "$change: somebody noticed"
+        "$work/change" || die "$change: somebody noticed"
 done

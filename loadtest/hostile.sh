@@ -18,15 +18,11 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
 
-bin=$(portcullis_bin)
-ensure curl curl
-ensure python3 python3
+prepare_load
 # Ten thousand connections, one end in each of two processes.
 ulimit -n "$(ulimit -Hn)"
 files=$(ulimit -n)
 [ "$files" = unlimited ] || [ "$files" -ge 10500 ] || die "only $files files may be open here; 10500 are needed"
-work=$root/target/loadtest
-mkdir -p "$work"
 port=${GATEWAY_PORT:-18072}
 admin=${ADMIN_PORT:-19072}
 tls=${TLS_PORT:-18443}

@@ -2,7 +2,6 @@
 """Kills one of three peers twenty times under load, as `kill -9` does; loadtest/kill.sh runs this.
 
     kill.py BINARY [ROUNDS]      starts three peers and the gateway on free ports of loopback
-    kill.py peer PORT LOG [SECONDS]    one peer; notes in LOG what it has taken
 
 Prints one JSON object; exits 1 when a GET failed, a POST failed that was not on its way while a peer died, a POST was
 taken twice, or a peer was not left out within two seconds.
@@ -12,59 +11,19 @@ import asyncio
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
-HOST = "127.0.0.1"
+from peers import HOST, free_ports, listens, start_gateway, start_peer, taken, until
+
 READERS, WRITERS = 16, 8
-# What an answer takes, so that some are on their way at any moment.
-WORK_SECONDS = 0.004
-CONFIG = """
-server: {{ threads: 2 }}
-listeners: [{{ address: '127.0.0.1:{gateway}' }}]
-admin: {{ address: '127.0.0.1:{admin}' }}
-access_log: {{ enabled: false }}
-upstreams:
-  pool:
-    peers: [{peers}]
-    retries: {{ attempts: 3, when: [connect, reset] }}
-    outlier: {{ failures: 3, eject: 1s }}
-routes:
-  - {{ name: pool, match: {{ path: /pool, methods: [GET, POST] }}, upstream: pool, access: public }}
-"""
-
-
-async def peer(port, log, seconds=WORK_SECONDS):
-    # Unbuffered: what is written outlives a killed process.
-    notes = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-
-    async def serve(reader, writer):
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                line = head.split(b" HTTP/1.1\r\n", 1)[0]
-                os.write(notes, line + b"\n")
-                await asyncio.sleep(seconds)
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(serve, HOST, port, backlog=512)
-    async with server:
-        await server.serve_forever()
-
-
-def taken(log):
-    """The requests that a peer has taken, in all its lives."""
-    if not os.path.exists(log):
-        return []
-    with open(log, encoding="ascii") as notes:
-        return notes.read().splitlines()
+# What the pool has beside its peers.
+POOL = [
+    "retries: { attempts: 3, when: [connect, reset] }",
+    "outlier: { failures: 3, eject: 1s }",
+]
 
 
 class Load:
@@ -103,38 +62,10 @@ class Load:
                 await asyncio.sleep(0.001)
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind((HOST, 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def scrape(port, series):
     with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     return next(float(l.rsplit(" ", 1)[1]) for l in text.splitlines() if l.startswith(series))
-
-
-async def until(what, holds, seconds=20):
-    began = time.monotonic()
-    while True:
-        try:
-            if await asyncio.to_thread(holds):
-                return time.monotonic() - began
-        except OSError:
-            pass
-        if time.monotonic() - began > seconds:
-            raise SystemExit(f"not in {seconds} s: {what}")
-        await asyncio.sleep(0.01)
-
-
-def listens(port):
-    with socket.create_connection((HOST, port), timeout=1):
-        return True
 
 
 async def run(binary, rounds, folder):
@@ -142,16 +73,11 @@ async def run(binary, rounds, folder):
     logs = [os.path.join(folder, f"peer-{port}.log") for port in ports]
 
     def start(index):
-        command = [sys.executable, __file__, "peer", str(ports[index]), logs[index]]
-        return subprocess.Popen(command)
+        return start_peer(ports[index], logs[index])
 
     peers = [start(index) for index in range(3)]
-    config = os.path.join(folder, "kill.yaml")
-    with open(config, "w", encoding="ascii") as file:
-        listed = ", ".join(f"'{HOST}:{port}'" for port in ports)
-        file.write(CONFIG.format(gateway=gateway, admin=admin, peers=listed))
-    with open(os.path.join(folder, "gateway.log"), "w", encoding="ascii") as out:
-        portcullis = subprocess.Popen([binary, "run", "--config", config], stdout=out, stderr=out)
+    listed = [f"'{HOST}:{port}'" for port in ports]
+    portcullis = start_gateway(binary, folder, gateway, admin, listed, POOL, threads=2)
     try:
         for port in [*ports, gateway]:
             await until("everybody listens", lambda port=port: listens(port))
@@ -221,9 +147,6 @@ async def run(binary, rounds, folder):
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "peer":
-        asyncio.run(peer(int(sys.argv[2]), sys.argv[3], *map(float, sys.argv[4:])))
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
-            sys.exit(1 if asyncio.run(run(sys.argv[1], rounds, scratch)) else 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 20
+        sys.exit(1 if asyncio.run(run(sys.argv[1], rounds, scratch)) else 0)

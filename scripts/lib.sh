@@ -54,6 +54,15 @@ portcullis_bin() {
     printf '%s' "$bin"
 }
 
+# prepare_load: what a load test in Python needs, and a place for what it leaves. Sets bin and work.
+prepare_load() {
+    bin=$(portcullis_bin)
+    work=$root/target/loadtest
+    ensure curl curl
+    ensure python3 python3
+    mkdir -p "$work"
+}
+
 # start_demo BINARY LOG: `portcullis demo` on ports of its own, ready to serve. Sets demo_pid, gateway_url,
 # admin_url and issuer_url. Call stop_demo afterwards, in any case.
 start_demo() {

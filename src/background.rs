@@ -11,6 +11,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::{BackgroundService, GenBackgroundService};
 
 use self::jobs::Jobs;
+use crate::config::secret::Word;
 use crate::edge::Tls;
 use crate::gateway::{Current, Gateway};
 use crate::observe::metrics::Metrics;
@@ -18,7 +19,7 @@ use crate::reload::Reload;
 use crate::server::Takeover;
 use crate::upstream::Pool;
 
-/// How often the files of TLS are looked at.
+/// How often the files of TLS and of the admin token are looked at.
 const LOOK_AT_FILES_EVERY: Duration = Duration::from_secs(2);
 
 /// One Pingora background service for all of it: every service costs a runtime and a thread.
@@ -26,6 +27,7 @@ pub struct Background {
     current: Arc<Current>,
     /// Of each listener that has it.
     tls: Vec<Option<Arc<Tls>>>,
+    admin_token: Option<Arc<Word>>,
     reload: Option<Reload>,
     /// Taken when it begins.
     takeover: Mutex<Option<Takeover>>,
@@ -36,12 +38,14 @@ impl Background {
     pub fn service(
         current: Arc<Current>,
         tls: Vec<Option<Arc<Tls>>>,
+        admin_token: Option<Arc<Word>>,
         reload: Option<Reload>,
         takeover: Takeover,
     ) -> GenBackgroundService<Self> {
         let background = Background {
             current,
             tls,
+            admin_token,
             reload,
             takeover: Mutex::new(Some(takeover)),
         };
@@ -60,6 +64,9 @@ impl BackgroundService for Background {
                 let metrics = gateway.metrics.clone();
                 tasks.spawn(keep_current(tls.clone(), (listener, name), metrics));
             }
+        }
+        if let Some(token) = self.admin_token.clone() {
+            tasks.spawn(keep_reading(token));
         }
         let mut jobs = Jobs::default();
         tend(&mut jobs, &gateway);
@@ -94,8 +101,8 @@ impl Background {
                 continue;
             };
             // What is new in it is got ready before a request meets it.
-            tend(jobs, &next);
-            reload.warm(&next).await;
+            tend(jobs, &next.gateway);
+            reload.warm(&next.gateway).await;
             reload.put(next).await;
             // It may have been refused.
             jobs.want_nothing();
@@ -119,36 +126,48 @@ async fn keep_pool(pool: Arc<Pool>) {
     tokio::join!(pool.keep_checked(), pool.keep_found(), keep_trusting(&pool));
 }
 
-/// A mounted secret changes by a link that is put in place of another, so nothing but the contents tells.
 async fn keep_current(tls: Arc<Tls>, (listener, name): (usize, Arc<str>), metrics: Arc<Metrics>) {
-    loop {
-        tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
-        let tls = tls.clone();
-        // A file system may hang.
-        let Ok(Some(outcome)) = tokio::task::spawn_blocking(move || tls.refresh()).await else {
-            continue;
-        };
+    let tell = |outcome: Result<(), String>| {
         metrics.tls_reloaded(listener, outcome.is_ok());
         match outcome {
             Ok(()) => log::info!("listener {name} has a new certificate"),
             Err(why) => log::error!("listener {name} keeps its old certificate: {why}"),
         }
-    }
+    };
+    keep_looking(move || tls.refresh(), tell).await;
 }
 
 /// The same for what connections to a pool's peers are made with.
 async fn keep_trusting(pool: &Pool) {
-    let Some(trust) = pool.trust() else {
+    let Some(trust) = pool.trust().cloned() else {
         return;
     };
     let name = &pool.name;
+    let tell = |outcome| match outcome {
+        Ok(()) => log::info!("upstream {name} has new TLS files"),
+        Err(why) => log::error!("upstream {name} keeps its old TLS files: {why}"),
+    };
+    keep_looking(move || trust.refresh(), tell).await;
+}
+
+async fn keep_looking(
+    look: impl Fn() -> Option<Result<(), String>> + Clone + Send + 'static,
+    tell: impl Fn(Result<(), String>),
+) {
     loop {
         tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
-        let trust = trust.clone();
-        match tokio::task::spawn_blocking(move || trust.refresh()).await {
-            Ok(Some(Ok(()))) => log::info!("upstream {name} has new TLS files"),
-            Ok(Some(Err(why))) => log::error!("upstream {name} keeps its old TLS files: {why}"),
-            Ok(None) | Err(_) => {}
+        // A file system may hang.
+        if let Ok(Some(outcome)) = tokio::task::spawn_blocking(look.clone()).await {
+            tell(outcome);
         }
+    }
+}
+
+/// Whoever empties the file or takes it away does so to lock somebody out: that the old token still opens is to be in
+/// the log before somebody shows it.
+async fn keep_reading(token: Arc<Word>) {
+    loop {
+        tokio::time::sleep(LOOK_AT_FILES_EVERY).await;
+        token.current().await;
     }
 }

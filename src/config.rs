@@ -5,6 +5,7 @@
 
 pub mod diagnostic;
 pub mod environment;
+pub mod kept;
 pub mod pair;
 pub mod plan;
 pub mod private_key;

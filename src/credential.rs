@@ -4,7 +4,31 @@ use std::fmt;
 
 use crate::config::plan::Schemes;
 
-/// The token as it was sent. It never prints.
+/// What stands where a token should, whatever it is. It never prints.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sent<'a>(&'a [u8]);
+
+impl<'a> Sent<'a> {
+    /// Only to find out whether it is known.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The token, if it has a token's shape.
+    ///
+    /// # Errors
+    /// [`CredentialFault::Malformed`].
+    pub fn token(self) -> Result<BearerToken<'a>, CredentialFault> {
+        if !is_token68(self.0) {
+            return Err(CredentialFault::Malformed);
+        }
+        // token68 is ASCII, so this cannot fail.
+        let text = std::str::from_utf8(self.0).map_err(|_| CredentialFault::Malformed)?;
+        Ok(BearerToken(text))
+    }
+}
+
+/// A token as it was sent. It never prints.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BearerToken<'a>(&'a str);
 
@@ -14,10 +38,20 @@ impl<'a> BearerToken<'a> {
         self.0
     }
 
+    pub fn sent(self) -> Sent<'a> {
+        Sent(self.0.as_bytes())
+    }
+
     /// Any text at all, to show that proof does not lean on the shape that was checked here.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn unchecked(token: &'a str) -> Self {
         BearerToken(token)
+    }
+}
+
+impl fmt::Debug for Sent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
     }
 }
 
@@ -40,7 +74,8 @@ pub enum Scheme {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credential<'a> {
     pub scheme: Scheme,
-    pub token: BearerToken<'a>,
+    /// Its shape was not looked at: that costs more than to see that it is known, and what is known had it.
+    pub sent: Sent<'a>,
 }
 
 /// Why there is no credential.
@@ -103,17 +138,10 @@ pub fn read<'a>(
     if token.len() > max_bytes {
         return Err(CredentialFault::Oversized);
     }
-    if !is_token68(token) {
-        return Err(CredentialFault::Malformed);
-    }
-    // token68 is ASCII, so this cannot fail.
-    match std::str::from_utf8(token) {
-        Ok(token) => Ok(Credential {
-            scheme,
-            token: BearerToken(token),
-        }),
-        Err(_) => Err(CredentialFault::Malformed),
-    }
+    Ok(Credential {
+        scheme,
+        sent: Sent(token),
+    })
 }
 
 /// A proof with a key of 8192 bits and the longest target has some 12 kB; most have 600 bytes.

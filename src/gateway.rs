@@ -112,6 +112,9 @@ impl ProxyHttp for Proxy {
         Box::new(Context { gateway, life })
     }
 
+    /// None: Pingora's own would be asked about each request, and compress nothing.
+    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
+
     /// The head is here: hand the connection's deadlines over from the edge.
     async fn early_request_filter(
         &self,
@@ -182,9 +185,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
         let gateway = listener.gateway;
-        if let Err(rejection) = life.permitted(&gateway.plan) {
-            return Err(life.stop(rejection));
-        }
+        life.insist_on_permit(&gateway.plan)?;
         let (route, permit, target) = life.permitted(&gateway.plan).map_err(refuse)?;
         let caller = life::caller(&listener, session);
         let ids = (&life.request_id, &life.trace);
@@ -205,7 +206,7 @@ impl ProxyHttp for Proxy {
         }
         let length = body.as_ref().map_or(0, Bytes::len);
         let (listener, life) = self.parts(context);
-        life.body_arrived(length, end, listener.gateway.clock.monotonic())
+        life.body_arrived(length, end, &listener.gateway.clock)
             .map_err(|rejection| {
                 let mut error = life.stop(rejection);
                 // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.

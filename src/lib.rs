@@ -2,6 +2,8 @@
 //!
 //! The modules stand in the order in which a request meets them; reading only their names tells a request's life.
 
+#![forbid(unsafe_code)]
+
 // Before any request: the process, its configuration, its services.
 pub mod cli;
 pub mod config;

@@ -164,7 +164,7 @@ impl Rejection {
             Rejection::MethodNotAllowed => say(405, Silent, "This path does not take this method."),
             Rejection::BodyTooLarge => say(413, Silent, "The request body is too large."),
             Rejection::BodyTooSlow => say(408, Silent, "The request body took too long."),
-            Rejection::MissingCredential => say(401, Bare, "An access token is needed: Authorization: Bearer."),
+            Rejection::MissingCredential => say(401, Bare, "An access token is needed; WWW-Authenticate says how to send it."),
             Rejection::SeveralCredentials => say(400, InvalidRequest, "The request carries more than one credential."),
             Rejection::MalformedCredential => say(400, InvalidRequest, "The Authorization field is malformed."),
             Rejection::OversizedToken => say(400, InvalidRequest, "The access token is too long."),

@@ -34,6 +34,13 @@ pub struct Reload {
     bounds: [Arc<Bounds>; 2],
 }
 
+/// A generation that is not in place.
+pub struct Next {
+    pub gateway: Arc<Gateway>,
+    /// What the file has otherwise than what runs, and only a restart changes.
+    left: Vec<&'static str>,
+}
+
 impl Reload {
     pub fn new(file: File, current: Arc<Current>, bounds: [Arc<Bounds>; 2]) -> Self {
         Reload {
@@ -48,7 +55,7 @@ impl Reload {
     }
 
     /// What the file says now, checked and built but not in place; `None` if it is refused, and then the log says why.
-    pub async fn next(&self) -> Option<Arc<Gateway>> {
+    pub async fn next(&self) -> Option<Next> {
         let file = self.file.path().to_owned();
         let old = self.current.gateway();
         // Files are read, and a file system may hang.
@@ -59,14 +66,11 @@ impl Reload {
                 log::warn!("reload: {}", in_one_line(warning));
             }
             let left = restart::leave(&old.plan, &mut plan);
-            let next = next::generation(&old, plan).map_err(Refused::Failed)?;
-            Ok((next, left))
+            let gateway = Arc::new(next::generation(&old, plan).map_err(Refused::Failed)?);
+            Ok(Next { gateway, left })
         });
         let refused = match built.await {
-            Ok(Ok((next, left))) => {
-                restart::tell(&left, &next.metrics);
-                return Some(Arc::new(next));
-            }
+            Ok(Ok(next)) => return Some(next),
             Ok(Err(refused)) => refused,
             Err(panic) => Refused::Failed(panic.to_string()),
         };
@@ -96,7 +100,11 @@ impl Reload {
     }
 
     /// Puts it in place. Only the file of the revocations can refuse it still.
-    pub async fn put(&self, next: Arc<Gateway>) {
+    pub async fn put(&self, next: Next) {
+        let Next {
+            gateway: next,
+            left,
+        } = next;
         let settling = next.clone();
         let settled = tokio::task::spawn_blocking(move || {
             settling.verifier.revocations().settle(&settling.plan)
@@ -122,6 +130,7 @@ impl Reload {
             next.plan.upstreams.len(),
             next.plan.issuers.len()
         );
+        restart::tell(&left, &next.metrics);
     }
 
     fn refuse(&self, refused: &Refused) {

@@ -28,6 +28,7 @@ pub use stop::{Signals, StopHandle};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::config::plan::Plan;
+use crate::config::secret::Text;
 use crate::edge::{Bounds, Front, GuardApp, Tls, Turns};
 use crate::forward::Stripper;
 use crate::gateway::{Current, Gateway, Proxy};
@@ -307,7 +308,13 @@ impl Bound {
             go,
             failed: failed.clone(),
         };
-        let background = Background::service(current.clone(), tls.collect(), reload, takeover);
+        let admin_token = plan.admin.token.as_ref().map(|token| {
+            let clock = gateway.clock.clone();
+            Arc::new(Text::word(token, "admin.token".to_owned(), clock))
+        });
+        let token = admin_token.clone();
+        let background =
+            Background::service(current.clone(), tls.collect(), token, reload, takeover);
         for (index, (socket, address, tls)) in self.sockets.into_iter().enumerate() {
             let app = GuardApp::new(
                 Arc::new(proxy(&conf, &current, index)),
@@ -329,7 +336,7 @@ impl Bound {
         }
         let (socket, address) = self.admin;
         let state = move || current.gateway();
-        let app = Arc::new(AdminApp::new(state, plan.admin.token.clone()));
+        let app = Arc::new(AdminApp::new(state, admin_token));
         let app = GuardApp::for_admin(app, admin_bounds);
         let mut admin = Service::new("admin".to_owned(), app);
         admin.threads = Some(1);

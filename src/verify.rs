@@ -23,6 +23,7 @@ mod keys;
 mod not_before;
 mod operate;
 pub mod principal;
+mod refused;
 pub mod revoked;
 mod standing;
 mod trusted;
@@ -51,7 +52,7 @@ pub use verdict::{Source, Verdict, Wanted};
 
 use crate::clock::Clock;
 use crate::config::plan::{IssuerId, Proof, TokenCachePlan};
-use crate::credential::BearerToken;
+use crate::credential::{BearerToken, Sent};
 use crate::observe::metrics::Metrics;
 
 use self::asked::ask;
@@ -63,6 +64,7 @@ use self::digest::{Fingerprint, Fingerprints, TokenHash};
 use self::dpop::Dpop;
 use self::introspect::Question;
 use self::jws::{Compact, Headers};
+use self::refused::{Known, Refused};
 use self::revoked::{Facts, Revocations};
 use self::trusted::Trusted;
 
@@ -73,6 +75,8 @@ pub struct Verifier {
     proofs: Arc<Proofs<Fingerprint>>,
     /// What finds them; nothing else does.
     fingerprints: Arc<Fingerprints>,
+    /// Refusals by this plan.
+    refused: Refused,
     cache: TokenCachePlan,
     /// Headers of tokens that were proved.
     headers: Headers,
@@ -82,6 +86,10 @@ pub struct Verifier {
     metrics: Arc<Metrics>,
 }
 
+/// A token that no proof was kept of, by the name that its proof will have.
+#[derive(Debug, Clone, Copy)]
+pub struct Unknown(Option<Fingerprint>);
+
 /// A proof and how it was had.
 type Judged = (Source, Result<Arc<Proved>, Fault>);
 
@@ -89,24 +97,71 @@ impl Verifier {
     /// Proves a token. Waits for the network only when its `kid` is unknown or its issuer must be asked (contract,
     /// "Proof").
     pub async fn prove(&self, token: BearerToken<'_>, wanted: Wanted<'_>) -> Verdict {
-        let print = self.fingerprints.of(token.expose());
-        if let Some(proved) = self.kept(print, token, wanted) {
-            let issuer = Some(proved.principal.grants.issuer);
-            return self.verdict(token, issuer, (Source::Cache, Ok(proved)), wanted);
+        match self.recall(token.sent(), wanted) {
+            Ok(verdict) => verdict,
+            Err(unknown) => self.prove_new(unknown, token, wanted).await,
         }
+    }
+
+    /// What a proof that was had before says of this very token.
+    ///
+    /// # Errors
+    /// Nothing is known of it.
+    pub fn recall(&self, sent: Sent<'_>, wanted: Wanted<'_>) -> Result<Verdict, Unknown> {
+        let print = self.fingerprints.of(sent.bytes());
+        if let Some(proved) = self.kept(print, sent, wanted) {
+            let issuer = Some(proved.principal.grants.issuer);
+            return Ok(self.verdict(sent, issuer, (Source::Cache, Ok(proved)), wanted));
+        }
+        let refused = print.and_then(|print| self.refused.get(print, self.clock.monotonic()));
+        let known = refused.filter(|known| self.still_refused(known));
+        let known = known.ok_or(Unknown(print))?;
+        let judged = (Source::Local, Err(known.refusal.into()));
+        Ok(self.verdict(sent, known.issuer, judged, wanted))
+    }
+
+    fn still_refused(&self, known: &Known) -> bool {
+        let Some(number) = known.key_set else {
+            return true;
+        };
+        let issuer = known.issuer.and_then(|id| self.issuers.get(id.0));
+        issuer.is_some_and(|issuer| issuer.keys.rests_with(number))
+    }
+
+    fn refuse(
+        &self,
+        print: Option<Fingerprint>,
+        issuer: Option<IssuerId>,
+        refusal: Refusal,
+        key_set: Option<u64>,
+    ) -> Judged {
+        if let Some(print) = print {
+            let now = self.clock.monotonic();
+            self.refused.put(print, issuer, refusal, key_set, now);
+        }
+        (Source::Local, Err(refusal.into()))
+    }
+
+    /// [`prove`](Self::prove) for what was not recalled.
+    pub async fn prove_new(
+        &self,
+        Unknown(print): Unknown,
+        token: BearerToken<'_>,
+        wanted: Wanted<'_>,
+    ) -> Verdict {
         let (issuer, judged) = match Compact::read_knowing(token.expose(), &self.headers) {
             Ok(compact) => self.signed((print, token), compact, wanted).await,
             Err(Refusal::Opaque) => self.opaque(token, wanted).await,
-            Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
+            Err(refusal) => (None, self.refuse(print, None, refusal, None)),
         };
-        self.verdict(token, issuer, judged, wanted)
+        self.verdict(token.sent(), issuer, judged, wanted)
     }
 
     /// A proof of this very token that was had before and still holds.
     fn kept(
         &self,
         print: Option<Fingerprint>,
-        token: BearerToken<'_>,
+        sent: Sent<'_>,
         wanted: Wanted<'_>,
     ) -> Option<Arc<Proved>> {
         let max_age = match wanted.proof {
@@ -132,7 +187,7 @@ impl Verifier {
             .filter_map(|issuer| Some((issuer, issuer.introspector.as_ref()?)))
             .peekable();
         askers.peek()?;
-        let hash = TokenHash::of(token.expose());
+        let hash = TokenHash::of(sent.bytes());
         askers.find_map(|(issuer, asker)| {
             asker.kept(&hash, max_age.unwrap_or(asker.ttl()), &issuer.keys)
         })
@@ -152,7 +207,7 @@ impl Verifier {
                 let judged = self.judge(issuer, raw, token, &claims, wanted);
                 (Some(issuer.id), judged.await)
             }
-            Err(refusal) => (None, (Source::Local, Err(refusal.into()))),
+            Err(refusal) => (None, self.refuse(raw.0, None, refusal, None)),
         }
     }
 
@@ -172,7 +227,13 @@ impl Verifier {
         claims: &Claims<'_>,
         wanted: Wanted<'_>,
     ) -> Judged {
-        let locally = self.prove_locally(issuer, &token, claims, wanted).await;
+        let light = match self.look(issuer, &token, claims) {
+            Ok(light) => light,
+            Err(refusal) => return self.refuse(print, Some(issuer.id), refusal, None),
+        };
+        // Read first: a set that comes meanwhile may have the key.
+        let key_set = issuer.keys.number();
+        let locally = self.prove_locally(issuer, &token, light, wanted).await;
         let signed_by = match locally {
             Ok(Local::Proved(key)) => {
                 let proved = match self.proved(issuer, claims, key) {
@@ -186,6 +247,9 @@ impl Verifier {
                 return (Source::Local, Ok(proved));
             }
             Ok(Local::Ask(signed_by)) => signed_by,
+            Err(Fault::Refused(Refusal::UnknownKey)) => {
+                return self.refuse(print, Some(issuer.id), Refusal::UnknownKey, key_set);
+            }
             Err(fault) => return (Source::Local, Err(fault)),
         };
         let Some(asker) = &issuer.introspector else {
@@ -211,7 +275,7 @@ impl Verifier {
             Err(refusal) => return (Source::Local, Err(refusal.into())),
         };
         let question = Question {
-            hash: TokenHash::of(raw.expose()),
+            hash: TokenHash::of(raw.expose().as_bytes()),
             token: raw.expose().into(),
             bound_to,
             marked: token.header.marks_access_token(),
@@ -228,31 +292,42 @@ impl Verifier {
         ask(asker, issuer, question, wanted).await
     }
 
-    /// Everything that can be said without asking. The cheapest test comes first.
-    async fn prove_locally(
+    /// Everything that needs no key. The cheapest test comes first. Whether the token is a lightweight one that its
+    /// issuer has to be asked about.
+    fn look(
         &self,
         issuer: &Trusted,
         token: &Compact<'_>,
         claims: &Claims<'_>,
-        wanted: Wanted<'_>,
-    ) -> Result<Local, Fault> {
+    ) -> Result<bool, Refusal> {
         let plan = &issuer.plan;
         let header = &token.header;
         if !plan.algorithms.contains(&header.algorithm) {
-            return Err(Refusal::Algorithm.into());
+            return Err(Refusal::Algorithm);
         }
         // RFC 8725 section 3.11; an absent type counts as the plain one.
         let typ = header.typ.as_deref().unwrap_or("jwt");
         if !plan.token_types.iter().any(|allowed| allowed == typ) {
-            return Err(Refusal::HeaderType.into());
+            return Err(Refusal::HeaderType);
         }
         claims.check(plan, header.marks_access_token(), self.clock.unix())?;
-        let when = issuer.introspector.as_ref().map(|asker| asker.when());
-        let when = when.unwrap_or_default();
-        let light = claims.is_lightweight() && when.lightweight;
+        let light = claims.is_lightweight() && issuer.when().lightweight;
         if !light {
             claims.check_audience(plan)?;
         }
+        Ok(light)
+    }
+
+    /// The signature, and whether that is enough.
+    async fn prove_locally(
+        &self,
+        issuer: &Trusted,
+        token: &Compact<'_>,
+        light: bool,
+        wanted: Wanted<'_>,
+    ) -> Result<Local, Fault> {
+        let header = &token.header;
+        let when = issuer.when();
         let kid = header.kid.as_deref().unwrap_or_default();
         let checked = match kid {
             "" => Err(Refusal::UnknownKey.into()),

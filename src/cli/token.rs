@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use crate::config::plan::{IssuerPlan, KeysFrom, Plan};
+use crate::config::secret::without_line_end;
 use crate::config::{self, Mode, System};
 
 /// Bad usage or configuration.
@@ -157,7 +158,7 @@ fn read_secret(file: Option<&Path>) -> Result<String, TokenError> {
         None => ("standard input".to_owned(), read_text(std::io::stdin())),
     };
     let text = read.map_err(|why| TokenError::Secret(format!("no secret from {from}: {why}")))?;
-    let secret = trim_newline(&text);
+    let secret = without_line_end(&text);
     if secret.is_empty() {
         return Err(TokenError::Secret(format!(
             "the secret from {from} is empty"
@@ -170,12 +171,6 @@ fn read_text(from: impl std::io::Read) -> std::io::Result<String> {
     let mut text = String::new();
     from.take(LONGEST_SECRET).read_to_string(&mut text)?;
     Ok(text)
-}
-
-/// Without the one newline that editors and `echo` put behind it.
-fn trim_newline(text: &str) -> &str {
-    let text = text.strip_suffix('\n').unwrap_or(text);
-    text.strip_suffix('\r').unwrap_or(text)
 }
 
 fn fetch_blocking(issuer: &IssuerPlan, request: &Request<'_>) -> Result<String, TokenError> {

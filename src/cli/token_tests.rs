@@ -150,7 +150,7 @@ fn secrets_lose_one_newline() {
         ("a\n\n", "a\n"),
         (" a ", " a "),
     ] {
-        assert_eq!(trim_newline(text), secret);
+        assert_eq!(without_line_end(text), secret);
     }
     let file = std::env::temp_dir().join(format!("portcullis-secret-{}", std::process::id()));
     std::fs::write(&file, "s3cret\n").unwrap();

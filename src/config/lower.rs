@@ -18,7 +18,7 @@ use super::diagnostic::{Fault, Report, nearest};
 use super::environment::{self, Environment, Reference};
 use super::plan::{Plan, RoutePlan};
 use super::schema::ROOT;
-use super::secret::Secret;
+use super::secret::{Secret, without_line_end};
 use super::tree::{Node, Position, redact};
 use super::view::{Spot, View};
 
@@ -225,8 +225,7 @@ impl Context<'_> {
                     Fault::new(format!("`{shown}` cannot be read: {}", reason(&error)))
                         .hint("write a path that this user may read, or check with `--offline`")
                 })?;
-                let value = text.strip_suffix('\n').unwrap_or(&text);
-                let value = value.strip_suffix('\r').unwrap_or(value);
+                let value = without_line_end(&text);
                 if value.is_empty() {
                     return Err(Fault::new(format!("`{shown}` is empty")));
                 }

@@ -1,5 +1,7 @@
 //! A certificate and its private key, read so that nobody after it has to doubt them.
 
+use std::sync::Arc;
+
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -11,6 +13,8 @@ pub struct Pair {
     /// The certificate itself first.
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
+    /// Both, as rustls signs with them.
+    pub certified: Arc<CertifiedKey>,
     /// Seconds since the Unix epoch.
     ends: i64,
 }
@@ -53,9 +57,14 @@ pub fn read(certificate: &[u8], key: &[u8]) -> Result<Pair, Unusable> {
     // Pingora keeps the bytes alone and finds out again what they are.
     PrivateKeyDer::try_from(key.secret_der().to_vec()).map_err(|e| refuse(&e))?;
     let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
+    let certified = CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider)
         .map_err(|e| refuse(&format!("it does not go with its certificate: {e}")))?;
-    Ok(Pair { chain, key, ends })
+    Ok(Pair {
+        chain,
+        key,
+        certified: Arc::new(certified),
+        ends,
+    })
 }
 
 #[cfg(test)]

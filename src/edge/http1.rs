@@ -52,10 +52,8 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         let mut session = ServerSession::new_http1(stream);
         match settings.take() {
             Some(settings) => settings.apply_to_session(&mut session),
-            None => {
-                session.set_keepalive(Some(60));
-                session.set_keepalive_reuses_remaining(limit);
-            }
+            // Whether the connection may go on is in the head, and how long it waits then is for us to say.
+            None => session.set_keepalive_reuses_remaining(limit),
         }
         if *shutdown.borrow() {
             session.set_keepalive(None);

@@ -1,7 +1,8 @@
 //! The requests of one HTTP/2 connection.
 //!
 //! Pingora has such a loop of its own. Ours also counts what is refused before any hook, answers `CONNECT` in our
-//! words, tells a caller that abuses the connection so, and says goodbye to an idle one (RFC 9113 section 6.8).
+//! words, tells a caller that abuses the connection so, and says goodbye to one that is idle or has asked enough (RFC 9113
+//! section 6.8).
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -69,7 +70,8 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let mut stopping = shutdown.clone();
     // We have said goodbye. What the caller asked before it heard that is still answered.
     let mut leaving = false;
-    let mut malformed = 0;
+    let (mut requests, mut malformed) = (0, 0);
+    let most = app.server_options().and_then(|o| o.keepalive_request_limit);
     // What is there to be accepted now has waited for others.
     let mut waited = false;
     loop {
@@ -90,6 +92,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             leaving = true;
             continue;
         };
+        requests += 1;
         match accepted {
             // A caller that is gone, an error that h2 has told it, or the end.
             Err(_) | Ok(None) => return,
@@ -116,6 +119,11 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         if malformed >= MALFORMED || flood.is_on() {
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             return goodbye(connection).await;
+        }
+        // As for HTTP/1.1: a caller who never leaves would never meet a new replica.
+        if !leaving && most.is_some_and(|most| requests >= most) {
+            connection.graceful_shutdown();
+            leaving = true;
         }
     }
 }

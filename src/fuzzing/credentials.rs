@@ -21,6 +21,9 @@ fn read(input: &[u8], schemes: Schemes) {
     let Ok(found) = found else {
         return;
     };
+    let Ok(token) = found.sent.token() else {
+        return;
+    };
     // RFC 6750 section 2.1, read another way: the scheme, blanks, and nothing but token68 to the end.
     let text = std::str::from_utf8(values[0]).unwrap_or_default();
     let (scheme, rest) = text.split_once(' ').unwrap_or_default();
@@ -33,7 +36,7 @@ fn read(input: &[u8], schemes: Schemes) {
         found.scheme == Scheme::Bearer || schemes.has_dpop(),
         "{text:?}"
     );
-    let token = found.token.expose();
+    let token = token.expose();
     assert_eq!(token, rest.trim_start_matches(' '), "{text:?}");
     assert!(token.len() <= MAX, "{text:?}");
     let body = token.trim_end_matches('=');

@@ -71,7 +71,7 @@ impl Life {
                 Self::await_answer(gateway, session, now + self.silence);
                 None
             }
-            _ if self.is_stream(session) && plan.http2 => Some(plan.timeouts.stream),
+            _ if plan.http2 && self.is_stream(session) => Some(plan.timeouts.stream),
             _ => Some(self.silence),
         };
         Ok(peer)

@@ -206,15 +206,22 @@ async fn prove(
     let certificate = edge::certificate(session).map(|shown| &shown.fingerprint);
     let wanted = Wanted::of(policy).by(certificate);
     let verdict = match credential.scheme {
-        Scheme::Bearer => gateway.verifier.prove(credential.token, wanted).await,
+        Scheme::Bearer => match gateway.verifier.recall(credential.sent, wanted) {
+            Ok(verdict) => verdict,
+            Err(unknown) => {
+                let token = credential.sent.token()?;
+                gateway.verifier.prove_new(unknown, token, wanted).await
+            }
+        },
         Scheme::Dpop => {
+            let token = credential.sent.token()?;
             let shown = Shown {
                 proof: credential::proof(values(forward::DPOP))?,
                 method: session.req_header().method.as_str(),
                 uri: seen(listener, session, life).ok_or(Rejection::Internal)?,
             };
             let wanted = wanted.showing(&shown);
-            gateway.verifier.prove(credential.token, wanted).await
+            gateway.verifier.prove(token, wanted).await
         }
     };
     life.judged(&gateway.metrics, &verdict);

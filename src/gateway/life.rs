@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use super::tunnel::{self, Tunnel};
 use super::{BODY_READ_TIMEOUT, Gateway, Listener, refuse};
 use crate::authorize::Permit;
+use crate::clock::Clock;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
 use crate::credential::Scheme;
 use crate::edge::{BodyRate, DoubtfulChunks};
@@ -172,6 +173,12 @@ impl Life {
         }
     }
 
+    /// Notes that there is none, in a hook that cannot answer itself.
+    pub(super) fn insist_on_permit(&mut self, plan: &Plan) -> pingora::Result<()> {
+        let missing = self.permitted(plan).err();
+        missing.map_or(Ok(()), |rejection| Err(self.stop(rejection)))
+    }
+
     pub(super) fn connected(&mut self, peer: &HttpPeer) {
         self.peer = peer._address.as_inet().copied();
     }
@@ -180,7 +187,7 @@ impl Life {
         &mut self,
         bytes: usize,
         end: bool,
-        now: Duration,
+        clock: &Clock,
     ) -> Result<(), Rejection> {
         self.body.bytes = self.body.bytes.saturating_add(bytes as u64);
         if self.tunnel.is_open() {
@@ -191,9 +198,9 @@ impl Life {
         }
         match &mut self.body.rate {
             // A body that is complete was fast enough, and a stream has no speed.
-            Some(rate) if !end && !self.grpc => {
-                rate.feed(now, bytes).map_err(|_| Rejection::BodyTooSlow)
-            }
+            Some(rate) if !end && !self.grpc => rate
+                .feed(clock.monotonic(), bytes)
+                .map_err(|_| Rejection::BodyTooSlow),
             _ => Ok(()),
         }
     }
@@ -283,23 +290,11 @@ fn is_doubtful(error: &Error) -> bool {
         .is_some_and(|inner| inner.is::<DoubtfulChunks>())
 }
 
-/// What each connection may take; Pingora's own defaults are unlimited after the first request.
+/// What each request may take; Pingora's own defaults are unlimited. How long the connection waits for the next one is
+/// the edge's to say: Pingora is given a head when it is whole, and so waits for none.
 pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
-    // `None` is a connection that ends after this request: HTTP/1.0, `Connection: close`, shutdown.
-    if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(whole_seconds(limits.keep_alive)));
-    }
     session.set_read_timeout(Some(BODY_READ_TIMEOUT));
     session.set_write_timeout(Some(limits.write_timeout));
-}
-
-/// Pingora counts in seconds; rounded up, because 0 would be unlimited.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration
-        .as_millis()
-        .div_ceil(1000)
-        .try_into()
-        .unwrap_or(u64::MAX)
 }
 
 pub(super) fn caller<'a>(listener: &Listener<'a>, session: &Session) -> Caller<'a> {

@@ -32,7 +32,7 @@ use self::call::Call;
 use self::guard::Guard;
 use crate::clock::Clock;
 use crate::config::plan::IssuerId;
-use crate::config::secret::Secret;
+use crate::config::secret::Word;
 use crate::edge;
 use crate::request::{RequestId, X_REQUEST_ID};
 use crate::verify::Unheard;
@@ -69,10 +69,14 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 impl<S: AdminState> AdminApp<S> {
     /// Without a token the calls that it guards are off.
-    pub fn new(state: impl Fn() -> Arc<S> + Send + Sync + 'static, token: Option<Secret>) -> Self {
-        let guard = Guard::new(token, state().clock().clone());
-        let state = Box::new(state);
-        AdminApp { state, guard }
+    pub fn new(
+        state: impl Fn() -> Arc<S> + Send + Sync + 'static,
+        token: Option<Arc<Word>>,
+    ) -> Self {
+        AdminApp {
+            state: Box::new(state),
+            guard: Guard::new(token),
+        }
     }
 
     async fn answer(&self, session: &mut ServerSession, id: &RequestId) -> Answer {

@@ -175,23 +175,8 @@ fn is_of(target: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Page {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::testkit::Page;
 
     fn logger(level: LevelFilter) -> (Logger, Page, Clock) {
         let (page, clock) = (Page::default(), Clock::manual(1_795_451_384));
@@ -206,17 +191,13 @@ mod tests {
         logger.log(&{ record }.level(level).target(target).args(args).build());
     }
 
-    fn text(page: &Page) -> String {
-        String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
-    }
-
     #[test]
     fn a_line_says_when_how_grave_who_and_what() {
         let (logger, page, _) = logger(LevelFilter::Info);
         say(&logger, Level::Info, "portcullis::server", "listening");
         say(&logger, Level::Debug, "portcullis::server", "unheard");
         assert_eq!(
-            text(&page),
+            page.text(),
             "2026-11-23T16:29:44.000Z INFO  portcullis::server listening\n"
         );
     }
@@ -263,10 +244,10 @@ mod tests {
             );
         }
         say(&logger, Level::Warn, "portcullis::edge", "another's bucket");
-        assert_eq!(text(&page).lines().count(), 21);
+        assert_eq!(page.text().lines().count(), 21);
         clock.advance(Duration::from_secs(1));
         say(&logger, Level::Error, "pingora_proxy", "broken again");
-        let text = text(&page);
+        let text = page.text();
         let mut last = text.lines().skip(21);
         assert!(last.next().unwrap().contains(" 80 more warnings"));
         assert!(last.next().unwrap().ends_with("broken again"));
@@ -283,7 +264,7 @@ mod tests {
                 say(&logger, level, target, &message);
             }
         }
-        let text = text(&page);
+        let text = page.text();
         assert_eq!(text.lines().count(), 6);
         assert!(!text.contains("eyJ") && !text.contains("canary") && !text.contains('\x1b'));
         assert!(text.contains("a\\nINFO forged\\u{1b}[2J *** Bearer ***"));

@@ -76,8 +76,9 @@ impl Trace {
 
     pub fn fresh() -> Self {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-        hex(&mut text[3..35], &fastrand::u128(1..).to_be_bytes());
-        hex(&mut text[36..52], &fastrand::u64(1..).to_be_bytes());
+        // Neither may be zero.
+        hex(&mut text[3..35], &fastrand::u128(..).max(1).to_be_bytes());
+        hex(&mut text[36..52], &fastrand::u64(..).max(1).to_be_bytes());
         Trace {
             parent: hex_value(&text),
             started_here: true,

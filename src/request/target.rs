@@ -107,8 +107,8 @@ fn origin_form<'a>(raw: &'a str, host: &str) -> Result<(&'a str, Option<&'a str>
         }
         rest
     };
-    Ok(match rest.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    Ok(match memchr::memchr(b'?', rest.as_bytes()) {
+        Some(at) => (&rest[..at], Some(&rest[at + 1..])),
         None => (rest, None),
     })
 }
@@ -163,12 +163,22 @@ fn without_port(host: &str) -> Option<String> {
         };
         (name, port)
     } else {
-        let (name, port) = host.split_once(':').unwrap_or((host, ""));
-        let labels = name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-        let shaped = !name.is_empty() && !name.starts_with('.') && !name.ends_with('.');
-        (labels && shaped && !name.contains("..")).then_some(())?;
+        let (name, port) = match memchr::memchr(b':', host.as_bytes()) {
+            Some(at) => (&host[..at], &host[at + 1..]),
+            None => (host, ""),
+        };
+        // A dot ends a label, and no label is empty.
+        let mut label = false;
+        for byte in name.bytes() {
+            match byte {
+                b'.' if !label => return None,
+                b'.' => label = false,
+                b'-' | b'_' => label = true,
+                _ if byte.is_ascii_alphanumeric() => label = true,
+                _ => return None,
+            }
+        }
+        label.then_some(())?;
         (
             name,
             Some(port).filter(|p| !host.ends_with(':') || !p.is_empty()),

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy, Peer as _};
 use super::*;
 use crate::authorize;
 use crate::config::plan::{Access, UpstreamPlan, UpstreamTls};
-use crate::testkit::{plan, upstream};
+use crate::testkit::{Scratch, plan, upstream};
 
 /// What the clock of these tests says.
 const NOW: Duration = Duration::from_secs(1);
@@ -333,30 +333,12 @@ fn with_ca(ca: &Path) -> Result<Upstreams, String> {
     }])
 }
 
-/// A file that is gone when the test is.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn holding(name: &str, content: &str) -> Self {
-        let name = format!("portcullis-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, content).unwrap();
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 #[test]
 fn a_ca_file_is_loaded() {
     let pair = rcgen::generate_simple_self_signed(vec!["ca.internal".to_owned()]).unwrap();
     let two = format!("{0}\n# and again\n{0}", pair.cert.pem());
-    let file = Scratch::holding("good-ca.pem", &two);
-    let pools = with_ca(&file.0).unwrap();
+    let scratch = Scratch::new();
+    let pools = with_ca(&scratch.write("good-ca.pem", &two)).unwrap();
     let peer = first(&pools.all()[0]);
     assert_eq!(peer.options.ca.as_ref().map(|ca| ca.len()), Some(2));
 }
@@ -369,6 +351,7 @@ fn a_ca_file_that_is_none_is_named_in_one_line() {
         .serialize_pem();
     let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let unclosed = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+    let scratch = Scratch::new();
     for (name, content) in [
         ("empty.pem", ""),
         ("text.pem", "not a certificate"),
@@ -376,8 +359,7 @@ fn a_ca_file_that_is_none_is_named_in_one_line() {
         ("garbage.pem", garbage),
         ("unclosed.pem", unclosed),
     ] {
-        let file = Scratch::holding(name, content);
-        let problem = with_ca(&file.0).err().unwrap();
+        let problem = with_ca(&scratch.write(name, content)).err().unwrap();
         assert!(problem.starts_with("cannot use the CA file "), "{problem}");
         assert!(problem.contains(name), "{problem}");
         assert!(!problem.contains('\n'), "{problem}");
@@ -385,5 +367,5 @@ fn a_ca_file_that_is_none_is_named_in_one_line() {
     }
     let problem = with_ca(Path::new("/nonexistent/ca.pem")).err().unwrap();
     assert!(problem.contains("/nonexistent/ca.pem"), "{problem}");
-    assert!(with_ca(&std::env::temp_dir()).is_err());
+    assert!(with_ca(scratch.directory()).is_err());
 }

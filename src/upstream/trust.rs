@@ -1,27 +1,25 @@
 //! Whom a pool's peers have to be signed by, and what we show them: read before anything starts, and again whenever the
 //! files change.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use crate::config::kept::{self, Files, Kept, hash, unusable};
 use crate::config::pair::{self, Unusable};
 use crate::config::plan::{UpstreamPlan, UpstreamTls};
 
 /// What new connections to a pool's peers are made with.
-pub struct Trust {
+pub struct Trust(Kept<Named>);
+
+/// A pool's files.
+struct Named {
     group_key: u64,
     files: UpstreamTls,
-    current: ArcSwap<Terms>,
-    /// What the files held when they were last looked at, or why they could not be read.
-    seen: Mutex<Result<u64, String>>,
 }
 
 struct Terms {
@@ -32,6 +30,7 @@ struct Terms {
 }
 
 /// The files as they are at one moment.
+#[derive(Hash)]
 struct Contents {
     ca: Option<Vec<u8>>,
     own: Option<(Vec<u8>, Vec<u8>)>,
@@ -45,87 +44,64 @@ pub(super) fn group_key(plan: &UpstreamPlan) -> u64 {
     hash(&(&plan.name, name))
 }
 
-fn hash(what: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    what.hash(&mut hasher);
-    hasher.finish()
-}
-
 impl Trust {
     pub(super) fn open(plan: &UpstreamPlan, files: &UpstreamTls) -> Result<Arc<Self>, String> {
-        let contents = Contents::read(files)?;
-        let group_key = group_key(plan);
-        Ok(Arc::new(Trust {
-            current: ArcSwap::from_pointee(contents.terms(group_key, files)?),
-            seen: Mutex::new(Ok(contents.hash())),
-            group_key,
+        let named = Named {
+            group_key: group_key(plan),
             files: files.clone(),
-        }))
+        };
+        Ok(Arc::new(Trust(Kept::open(named)?)))
     }
 
     /// A hash of what is used of the files.
     pub(super) fn contents(&self) -> u64 {
-        self.current.load().contents
+        self.0.value().contents
     }
 
-    /// Looks at the files again. `None`: nothing has changed since the last look. A file that is broken leaves what
-    /// was there; connections that are in use keep what they have, and idle ones are not used again.
+    /// As [`Kept::refresh`]. Connections that are in use keep what they have, and idle ones are not used again.
     ///
     /// # Errors
     /// What is wrong with the files, naming the file.
     pub fn refresh(&self) -> Option<Result<(), String>> {
-        let contents = Contents::read(&self.files);
-        let now = contents.as_ref().map(Contents::hash).map_err(Clone::clone);
-        {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if *seen == now {
-                return None;
-            }
-            *seen = now;
-        }
-        let terms = contents.and_then(|contents| contents.terms(self.group_key, &self.files));
-        Some(terms.map(|terms| self.current.store(Arc::new(terms))))
+        self.0.refresh()
     }
 
     pub(super) fn apply(&self, peer: &mut HttpPeer) {
-        let terms = self.current.load();
+        let terms = self.0.value();
         peer.options.ca.clone_from(&terms.ca);
         peer.client_cert_key.clone_from(&terms.own);
         peer.group_key = terms.group_key;
     }
 }
 
-impl Contents {
-    fn read(files: &UpstreamTls) -> Result<Self, String> {
-        let read = |path: &Path, what: &str| {
-            std::fs::read(path).map_err(|e| explain(path, what, &e.to_string()))
-        };
-        let own = files.own.as_ref().map(|own| {
-            let certificate = read(&own.certificate, CERTIFICATE)?;
-            Ok::<_, String>((certificate, read(&own.private_key, PRIVATE_KEY)?))
+impl Files for Named {
+    type Contents = Contents;
+    type Value = Terms;
+
+    fn read(&self) -> Result<Contents, String> {
+        let own = self.files.own.as_ref().map(|own| {
+            let certificate = kept::read(&own.certificate, CERTIFICATE)?;
+            Ok::<_, String>((certificate, kept::read(&own.private_key, PRIVATE_KEY)?))
         });
+        let ca = self.files.ca.as_deref();
         Ok(Contents {
-            ca: files.ca.as_deref().map(|path| read(path, CA)).transpose()?,
+            ca: ca.map(|path| kept::read(path, CA)).transpose()?,
             own: own.transpose()?,
         })
     }
 
-    fn hash(&self) -> u64 {
-        hash(&(&self.ca, &self.own))
-    }
-
-    fn terms(&self, group_key: u64, files: &UpstreamTls) -> Result<Terms, String> {
-        let ca = match (&self.ca, &files.ca) {
+    fn make(&self, contents: &Contents) -> Result<Terms, String> {
+        let ca = match (&contents.ca, &self.files.ca) {
             (Some(pem), Some(path)) => {
-                Some(authorities(pem).map_err(|why| explain(path, CA, &why))?)
+                Some(authorities(pem).map_err(|why| unusable(path, CA, &why))?)
             }
             _ => None,
         };
-        let own = match (&self.own, &files.own) {
+        let own = match (&contents.own, &self.files.own) {
             (Some((certificate, key)), Some(own)) => {
                 let pair = pair::read(certificate, key).map_err(|fault| match fault {
-                    Unusable::Certificate(why) => explain(&own.certificate, CERTIFICATE, &why),
-                    Unusable::Key(why) => explain(&own.private_key, PRIVATE_KEY, &why),
+                    Unusable::Certificate(why) => unusable(&own.certificate, CERTIFICATE, &why),
+                    Unusable::Key(why) => unusable(&own.private_key, PRIVATE_KEY, &why),
                 })?;
                 let chain = pair.chain.iter().map(|der| der.to_vec()).collect();
                 let key = pair.key.secret_der().to_vec();
@@ -133,11 +109,12 @@ impl Contents {
             }
             _ => None,
         };
+        let contents = hash(contents);
         Ok(Terms {
             ca,
             own,
-            contents: self.hash(),
-            group_key: hash(&(group_key, self.hash())),
+            contents,
+            group_key: hash(&(self.group_key, contents)),
         })
     }
 }
@@ -145,10 +122,6 @@ impl Contents {
 const CA: &str = "CA file";
 const CERTIFICATE: &str = "certificate for peers (tls.certificate)";
 const PRIVATE_KEY: &str = "key for peers (tls.private_key)";
-
-fn explain(path: &Path, what: &str, why: &str) -> String {
-    format!("cannot use the {what} {}: {why}", path.display())
-}
 
 fn authorities(pem: &[u8]) -> Result<Arc<CaType>, String> {
     let mut trusted = rustls::RootCertStore::empty();
@@ -169,47 +142,36 @@ fn authorities(pem: &[u8]) -> Result<Arc<CaType>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use pingora::upstreams::peer::Peer;
     use rcgen::{CertificateParams, KeyPair, SerialNumber};
 
     use super::*;
     use crate::config::plan::OwnCertificate;
-    use crate::testkit::upstream;
+    use crate::testkit::{Scratch, upstream};
 
-    /// A directory of the test's own.
-    struct Files(PathBuf);
+    /// A pool's files.
+    struct Files(Scratch);
 
     impl Files {
-        fn new(name: &str) -> Self {
-            let name = format!("portcullis-trust-{}-{name}", std::process::id());
-            let directory = std::env::temp_dir().join(name);
-            std::fs::create_dir_all(&directory).expect("a directory");
-            Files(directory)
+        fn new() -> Self {
+            Files(Scratch::new())
         }
 
         fn write(&self, (certificate, key): &(String, String)) {
-            std::fs::write(self.0.join("tls.crt"), certificate).expect("written");
-            std::fs::write(self.0.join("tls.key"), key).expect("written");
+            self.0.write("tls.crt", certificate);
+            self.0.write("tls.key", key);
         }
 
         fn open(&self) -> Result<Arc<Trust>, String> {
             let files = UpstreamTls {
                 server_name: "origin.test".to_owned(),
-                ca: Some(self.0.join("tls.crt")),
+                ca: Some(self.0.path("tls.crt")),
                 own: Some(OwnCertificate {
-                    certificate: self.0.join("tls.crt"),
-                    private_key: self.0.join("tls.key"),
+                    certificate: self.0.path("tls.crt"),
+                    private_key: self.0.path("tls.key"),
                 }),
             };
             Trust::open(&upstream("a", &[]), &files)
-        }
-    }
-
-    impl Drop for Files {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
         }
     }
 
@@ -230,7 +192,7 @@ mod tests {
 
     #[test]
     fn another_certificate_has_other_connections() {
-        let files = Files::new("another");
+        let files = Files::new();
         files.write(&pair());
         let trust = files.open().expect("usable");
         let first = peer(&trust);
@@ -245,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_leaves_what_was_there() {
-        let files = Files::new("broken");
+        let files = Files::new();
         let good = pair();
         files.write(&good);
         let trust = files.open().expect("usable");
@@ -263,14 +225,14 @@ mod tests {
         files.write(&good);
         assert_eq!(trust.refresh(), Some(Ok(())));
         assert_eq!(peer(&trust).reuse_hash(), first.reuse_hash());
-        std::fs::remove_file(files.0.join("tls.crt")).expect("removed");
+        std::fs::remove_file(files.0.path("tls.crt")).expect("removed");
         let why = trust.refresh().expect("a change").expect_err("no file");
         assert!(why.contains("tls.crt"), "{why}");
     }
 
     #[test]
     fn what_cannot_be_used_does_not_start() {
-        let files = Files::new("start");
+        let files = Files::new();
         files.write(&(String::new(), pair().1));
         let why = files.open().err().unwrap_or_default();
         assert!(why.contains("there is no certificate in it"), "{why}");

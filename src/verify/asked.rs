@@ -26,7 +26,7 @@ impl Verifier {
             return (None, (Source::Local, Err(Refusal::Opaque.into())));
         };
         let question = Question {
-            hash: TokenHash::of(token.expose()),
+            hash: TokenHash::of(token.expose().as_bytes()),
             token: token.expose().into(),
             bound_to: None,
             marked: false,

@@ -3,6 +3,8 @@
 //! The other side may be down, slow, endless, or somebody else: no redirects, no proxy from the environment, a
 //! deadline on the whole, a cap on what is read, and nothing compressed.
 
+mod authorities;
+
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -11,9 +13,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, CONTENT_ENCODING};
-use reqwest::{Certificate, Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder, Url};
 
+use self::authorities::Authorities;
 use super::json::{self, Value};
+use crate::clock::Clock;
+use crate::config::kept::{Kept, Reread};
 use crate::config::plan::{IssuerPlan, KeysFrom};
 
 /// Of one document. Keycloak's six keys with their certificates take some 10 kB.
@@ -47,7 +52,7 @@ pub(super) trait KeySource: Send + Sync {
 }
 
 /// The source that an issuer's configuration names. Fails on what no waiting can cure: an unreadable CA, no CA at all.
-pub(super) fn source(issuer: &IssuerPlan) -> Result<Box<dyn KeySource>, String> {
+pub(super) fn source(issuer: &IssuerPlan, clock: &Clock) -> Result<Box<dyn KeySource>, String> {
     let timeout = issuer.keys.timeout;
     Ok(match &issuer.keys_from {
         KeysFrom::File(path) => Box::new(FromFile {
@@ -55,12 +60,12 @@ pub(super) fn source(issuer: &IssuerPlan) -> Result<Box<dyn KeySource>, String> 
             timeout,
         }),
         KeysFrom::Url(url) => Box::new(FromUrl {
-            web: Web::new(issuer, url, timeout)?,
+            web: Web::new(issuer, url, timeout, clock)?,
             url: url.clone(),
             timeout,
         }),
         KeysFrom::Discovery(url) => Box::new(FromDiscovery {
-            web: Web::new(issuer, url, timeout)?,
+            web: Web::new(issuer, url, timeout, clock)?,
             url: url.clone(),
             issuer: issuer.issuer.clone(),
             name: issuer.name.to_string(),
@@ -186,44 +191,26 @@ const SAFE: &str = "only https, or http to a loopback address or with `insecure:
 
 /// A client for one issuer's documents.
 pub(super) struct Web {
-    client: Client,
+    client: Reread<Authorities>,
     insecure: bool,
 }
 
 impl Web {
-    pub(super) fn new(issuer: &IssuerPlan, url: &str, timeout: Duration) -> Result<Self, String> {
+    pub(super) fn new(
+        issuer: &IssuerPlan,
+        url: &str,
+        timeout: Duration,
+        clock: &Clock,
+    ) -> Result<Self, String> {
         super::crypto::install();
-        let builder = || {
-            Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .no_proxy()
-                .http1_only()
-                .connect_timeout(timeout)
-                .timeout(timeout)
-                .pool_max_idle_per_host(0)
-                .user_agent(concat!("portcullis/", env!("CARGO_PKG_VERSION")))
+        let authorities = Authorities {
+            issuer: issuer.name.clone(),
+            ca: issuer.ca.clone(),
+            plain: url.starts_with("http://"),
+            timeout,
         };
-        let client = match &issuer.ca {
-            Some(path) => builder().tls_certs_only(roots(&issuer.name, path)?).build(),
-            // Without CA files the platform's verifier cannot be built, and a plain issuer does not need it.
-            None => builder().build().or_else(|error| {
-                if url.starts_with("http://") {
-                    builder().tls_certs_only([]).build()
-                } else {
-                    Err(error)
-                }
-            }),
-        };
-        let client = client.map_err(|error| {
-            format!(
-                "issuers.{}: no trusted certificates for calls to the issuer ({}); install the system's CA \
-                 certificates or set `ca`",
-                issuer.name,
-                chain(&error)
-            )
-        })?;
         Ok(Web {
-            client,
+            client: Reread::new(Kept::open(authorities)?, clock.clone()),
             insecure: issuer.insecure,
         })
     }
@@ -244,7 +231,7 @@ impl Web {
         if !self.may_call(&target) {
             return Err(FetchFault::Invalid(format!("{url}: {SAFE}")));
         }
-        let mut response = request(&self.client, target)
+        let mut response = request(&self.client.current().await, target)
             .header(ACCEPT, "application/json")
             .send()
             .await
@@ -303,16 +290,6 @@ fn is_loopback(url: &Url) -> bool {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-fn roots(issuer: &str, path: &Path) -> Result<Vec<Certificate>, String> {
-    let problem = |what: String| format!("issuers.{issuer}.ca: {}: {what}", path.display());
-    let pem = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
-    let roots = Certificate::from_pem_bundle(&pem).map_err(|error| problem(chain(&error)))?;
-    if roots.is_empty() {
-        return Err(problem("no PEM certificate in it".to_owned()));
-    }
-    Ok(roots)
 }
 
 async fn read_file(path: &Path) -> Result<Vec<u8>, FetchFault> {

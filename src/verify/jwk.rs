@@ -14,15 +14,6 @@ use super::jws::{MAX_KID, decode};
 use super::weak;
 use crate::config::plan::Algorithm;
 
-const RSA: [Algorithm; 6] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-];
-
 /// Why a key was left out. The label goes to `portcullis_jwks_keys_skipped_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Skip {
@@ -302,7 +293,7 @@ impl Kind {
 
     pub(super) fn algorithms(self) -> &'static [Algorithm] {
         match self {
-            Kind::Rsa => &RSA,
+            Kind::Rsa => Algorithm::RSA,
             Kind::P256 => &[Algorithm::ES256],
             Kind::P384 => &[Algorithm::ES384],
             Kind::Ed25519 => &[Algorithm::EdDSA],

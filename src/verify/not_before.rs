@@ -10,6 +10,7 @@ use super::claims;
 use super::fetch::{FetchFault, Web};
 use super::json;
 use super::revoked::Revocations;
+use crate::clock::Clock;
 use crate::config::plan::IssuerPlan;
 use crate::observe::metrics::{IssuerMetrics, Refresh};
 
@@ -31,13 +32,14 @@ impl Watch {
         issuer: &IssuerPlan,
         revocations: Arc<Revocations>,
         metrics: Arc<IssuerMetrics>,
+        clock: &Clock,
     ) -> Result<Option<Self>, String> {
         let Some(plan) = &issuer.not_before else {
             return Ok(None);
         };
         Ok(Some(Watch {
             name: issuer.name.clone(),
-            web: Web::new(issuer, &plan.url, issuer.keys.timeout)?,
+            web: Web::new(issuer, &plan.url, issuer.keys.timeout, clock)?,
             url: plan.url.clone(),
             every: plan.poll,
             revocations,

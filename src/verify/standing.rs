@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::{Now, Proved};
 use super::{Judged, Refusal, Verdict, Verifier, Wanted};
 use crate::config::plan::IssuerId;
-use crate::credential::BearerToken;
+use crate::credential::Sent;
 
 /// A proof that something lives on.
 #[derive(Debug, Clone)]
@@ -14,13 +14,13 @@ pub struct Standing(Arc<Proved>);
 impl Verifier {
     pub(super) fn verdict(
         &self,
-        token: BearerToken<'_>,
+        sent: Sent<'_>,
         issuer: Option<IssuerId>,
         (source, outcome): Judged,
         wanted: Wanted<'_>,
     ) -> Verdict {
         let ((outcome, nonce), standing) = match outcome {
-            Ok(proved) => (self.usable(token, &proved, wanted), Some(Standing(proved))),
+            Ok(proved) => (self.usable(sent, &proved, wanted), Some(Standing(proved))),
             Err(fault) => ((Err(fault), None), None),
         };
         Verdict {

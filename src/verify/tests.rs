@@ -20,19 +20,16 @@ mod tls;
 mod tokens;
 mod wycheproof;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::fetch::{FetchFault, KeySource};
 use super::{Fault, Principal, Verifier};
 use crate::clock::Clock;
-use crate::config::plan::{
-    AdminPlan, Algorithm, IssuerPlan, KeysFrom, KeysPlan, Limits, Plan, ServerPlan, Unmarked,
-};
+use crate::config::plan::{IssuerPlan, KeysFrom, Plan};
 use crate::credential::BearerToken;
 use crate::observe::metrics::Metrics;
+use crate::testkit;
 use crate::verify::Wanted;
 
 pub(super) const ISSUER: &str = "https://sso.example.com/realms/eazybank";
@@ -40,72 +37,16 @@ pub(super) const NOW: u64 = 1_790_000_000;
 
 pub(super) fn issuer() -> IssuerPlan {
     IssuerPlan {
-        name: "keycloak".into(),
         issuer: ISSUER.to_owned(),
         keys_from: KeysFrom::Url("http://127.0.0.1:1/certs".to_owned()),
-        insecure: false,
-        ca: None,
-        audience: vec!["eazybank-gateway".to_owned()],
-        algorithms: vec![Algorithm::RS256],
-        token_types: vec!["jwt".to_owned(), "at+jwt".to_owned()],
-        unmarked: Unmarked::Refuse,
-        leeway: Duration::from_secs(5),
-        keys: KeysPlan {
-            refresh: Duration::from_secs(300),
-            cooldown: Duration::from_secs(10),
-            max_stale: Duration::from_secs(24 * 3600),
-            timeout: Duration::from_secs(5),
-            snapshot: None,
-        },
-        not_before: None,
-        logout_clients: Vec::new(),
-        dpop: crate::config::plan::Dpop::Refuse,
-        introspection: None,
+        ..testkit::issuer("keycloak")
     }
 }
 
 pub(super) fn plan(issuers: Vec<IssuerPlan>) -> Plan {
-    let second = Duration::from_secs(1);
     Plan {
-        server: ServerPlan {
-            threads: 1,
-            pre_stop: Duration::ZERO,
-            drain: second,
-            handover: None,
-        },
-        listeners: Vec::new(),
-        admin: AdminPlan {
-            address: ([127, 0, 0, 1], 0).into(),
-            token: None,
-        },
-        limits: Limits {
-            header_timeout: second,
-            header_bytes: 1,
-            header_fields: 1,
-            body_bytes: 1,
-            body_min_rate: 0,
-            write_timeout: second,
-            keep_alive: second,
-            connections: 1,
-            connections_per_source: 1,
-            floods_per_source: None,
-            token_bytes: 8192,
-            http2_streams: 1,
-            http2_header_list: 1,
-            http2_idle: second,
-        },
         issuers,
-        token_cache: crate::config::plan::TokenCachePlan {
-            max_bytes: 32 * 1024 * 1024,
-            max_age: Duration::from_secs(300),
-        },
-        revocations: crate::config::plan::RevocationsPlan {
-            file: None,
-            max: 100_000,
-        },
-        upstreams: Vec::new(),
-        routes: Vec::new(),
-        access_log: false,
+        ..testkit::plan(Vec::new())
     }
 }
 

@@ -18,9 +18,10 @@ use super::introspect::Introspector;
 use super::jws::Headers;
 use super::keys::KeyStore;
 use super::not_before::Watch;
+use super::refused::Refused;
 use super::revoked::Revocations;
 use crate::clock::Clock;
-use crate::config::plan::{IssuerId, IssuerPlan, Plan};
+use crate::config::plan::{AskWhen, IssuerId, IssuerPlan, Plan};
 use crate::observe::metrics::{IssuerMetrics, Metrics};
 
 pub(super) struct Trusted {
@@ -98,7 +99,7 @@ impl Verifier {
         sources: Vec<Box<dyn KeySource>>,
     ) -> Result<Self, String> {
         let mut sources = sources.into_iter();
-        Self::first(plan, clock, metrics, |_| {
+        Self::first(plan, clock, metrics, |_, _| {
             sources.next().ok_or_else(|| "too few sources".to_owned())
         })
     }
@@ -107,7 +108,7 @@ impl Verifier {
         plan: &Plan,
         clock: Clock,
         metrics: Arc<Metrics>,
-        source: impl FnMut(&IssuerPlan) -> Result<Box<dyn KeySource>, String>,
+        source: impl FnMut(&IssuerPlan, &Clock) -> Result<Box<dyn KeySource>, String>,
     ) -> Result<Self, String> {
         let revocations = Revocations::of(plan, clock.clone())?;
         Self::of(plan, revocations, clock, metrics, source, None)
@@ -124,7 +125,7 @@ impl Verifier {
         revocations: Arc<Revocations>,
         clock: Clock,
         metrics: Arc<Metrics>,
-        mut source: impl FnMut(&IssuerPlan) -> Result<Box<dyn KeySource>, String>,
+        mut source: impl FnMut(&IssuerPlan, &Clock) -> Result<Box<dyn KeySource>, String>,
         old: Option<&Verifier>,
     ) -> Result<Self, String> {
         crypto::install();
@@ -159,6 +160,7 @@ impl Verifier {
             dpop,
             proofs,
             fingerprints,
+            refused: Refused::new(),
             cache,
             headers: Headers::default(),
             revocations: world.revocations,
@@ -169,6 +171,12 @@ impl Verifier {
 }
 
 impl Trusted {
+    /// When the issuer is asked about a token; never, where it cannot be.
+    pub(super) fn when(&self) -> AskWhen {
+        let asker = self.introspector.as_ref();
+        asker.map(|asker| asker.when()).unwrap_or_default()
+    }
+
     pub(super) fn tended(&self) -> Tended {
         Tended {
             keys: self.keys.clone(),
@@ -180,7 +188,7 @@ impl Trusted {
         id: IssuerId,
         plan: &IssuerPlan,
         world: &World,
-        source: &mut impl FnMut(&IssuerPlan) -> Result<Box<dyn KeySource>, String>,
+        source: &mut impl FnMut(&IssuerPlan, &Clock) -> Result<Box<dyn KeySource>, String>,
         old: Option<&Arc<Trusted>>,
     ) -> Result<Arc<Self>, String> {
         let authorities = plan.ca.as_deref().and_then(authorities);
@@ -196,14 +204,14 @@ impl Trusted {
         let keys = match trusting_the_same.filter(|old| keys_alike(&old.plan, plan)) {
             Some(old) if paced_alike(&old.plan, plan) => old.keys.clone(),
             old => {
-                let (source, clock) = (source(plan)?, clock.clone());
+                let (source, clock) = (source(plan, clock)?, clock.clone());
                 let old = old.map(|old| &*old.keys);
                 KeyStore::new(plan, source, clock, metrics.clone(), old)
             }
         };
         let watch = match trusting_the_same.filter(|old| watched_alike(&old.plan, plan)) {
             Some(old) => old.watch.clone(),
-            None => Watch::new(plan, revocations.clone(), metrics.clone())?.map(Arc::new),
+            None => Watch::new(plan, revocations.clone(), metrics.clone(), clock)?.map(Arc::new),
         };
         let granted = Granted::new(id, plan, world.forwarded.clone());
         let introspector =

@@ -6,13 +6,13 @@ use super::cache::Proved;
 use super::digest::TokenHash;
 use super::fault::{Fault, Refusal};
 use super::{Principal, Verifier, Wanted};
-use crate::credential::BearerToken;
+use crate::credential::Sent;
 
 impl Verifier {
     /// Somebody, if whoever shows the token is the one that it was issued to, and nobody has revoked it.
     pub(super) fn usable(
         &self,
-        token: BearerToken<'_>,
+        sent: Sent<'_>,
         proved: &Proved,
         wanted: Wanted<'_>,
     ) -> (Result<Principal, Fault>, Option<HeaderValue>) {
@@ -30,7 +30,7 @@ impl Verifier {
             (Some(_), None) => refused(Refusal::SenderConstrained),
             (None, Some(_)) => refused(Refusal::Unbound),
             (Some(holder), Some(shown)) => {
-                let token = TokenHash::of(token.expose());
+                let token = TokenHash::of(sent.bytes());
                 let checked = self.dpop.check(shown, &token, holder);
                 (checked.outcome.map(|()| principal()), checked.nonce)
             }

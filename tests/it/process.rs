@@ -240,7 +240,7 @@ fn an_unusable_certificate_is_one_line() {
     fails_to_start(&start(&directory, &key), &[&directory, CERTIFICATE]);
     fails_to_start(&start(&garbage, &key), &[&garbage, CERTIFICATE]);
     fails_to_start(&start(&certificate, &garbage), &[&garbage, KEY]);
-    fails_to_start(&start(&certificate, &other_key), &[&certificate, "key"]);
+    fails_to_start(&start(&certificate, &other_key), &[&other_key, KEY]);
 }
 
 #[test]

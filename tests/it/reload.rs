@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use portcullis::demo::issuer::{Endpoint, Fault, Issuer, IssuerOptions};
 
-use crate::support::{Connection, Origin, Running, Setup, eventually, get, send};
+use crate::support::{Connection, Origin, Running, Scratch, Setup, eventually, get, send};
 
 const READER: &str = "eazybank-accounts-reader-cc";
 const REQUEST: &str = "GET /accounts HTTP/1.1\r\nHost: a\r\n";
@@ -133,6 +133,16 @@ fn what_needs_a_restart_is_said_and_the_rest_is_applied() {
     assert!(!stderr.contains("`admin`"), "{stderr}");
     world.reload(&world.setup, "ok");
     assert_eq!(world.running.metric(needed), Some(0.0));
+
+    // What is refused at its last step puts nothing in place, and no restart would mend it.
+    let broken = world.running.scratch.file("revocations.json", "nonsense\n");
+    let refused = other.admin_token("${env:ADMIN_TOKEN}");
+    let refused = refused.revocations(format!("{{ file: '{broken}' }}"));
+    world.reload(&refused, "failed");
+    assert_eq!(world.running.metric(needed), Some(0.0));
+    let stderr = world.running.process.stderr();
+    assert!(stderr.contains(&broken), "{stderr}");
+    assert!(!stderr.contains("`admin`"), "{stderr}");
 }
 
 #[test]
@@ -366,4 +376,26 @@ fn a_hundred_reloads_under_load_fail_no_request() {
     let scrape = get(world.running.admin, "/metrics", None);
     let text = scrape.text();
     assert!(text.contains("route=\"r98\"") && !text.contains("route=\"r97\""));
+}
+
+/// An operator who empties the file means to lock somebody out, and has to hear that this is no way to do it.
+#[test]
+fn a_secret_file_that_is_emptied_is_said_once() {
+    let scratch = Scratch::new();
+    let admin = scratch.file("admin", "admin-of-the-test\n");
+    let mut world = World::with(|setup| setup.admin_token(&format!("${{file:{admin}}}")));
+    scratch.write("admin", "");
+    let said = format!("admin.token, {admin}: it is empty; the last good one stays");
+    let process = &mut world.running.process;
+    process.until(&said, |process| process.stderr().contains(&said));
+    let list = |token: &str| {
+        let fields = format!("Authorization: Bearer {token}\r\n");
+        send(world.running.admin, "GET", "/revocations", &fields, "").status
+    };
+    assert_eq!(list("admin-of-the-test"), 200);
+    scratch.write("admin", "another\n");
+    eventually("the new token is read", || list("another") == 200);
+    let log = world.running.process.stderr();
+    assert_eq!(log.matches("it is empty").count(), 1, "{log}");
+    assert!(!log.contains("admin-of-the-test"), "{log}");
 }

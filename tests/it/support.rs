@@ -36,3 +36,12 @@ pub use strict::StrictOrigin;
 pub use tls::{Authority, Pair, SecureOrigin, handshake, open_tls};
 pub use websocket::{Socket, SocketOrigin};
 pub use wire::{Closed, Full, Wire};
+
+/// For a server or a client that runs beside its test, which is a plain function.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap()
+}

@@ -1,6 +1,5 @@
 //! TLS on both sides, and HTTP/2, which only TLS brings.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use http::{Method, Request};
@@ -327,15 +326,7 @@ fn http2_with_two_hosts_is_400() {
 
 #[test]
 fn one_connection_carries_many_streams() {
-    let origin = Origin::answering(|request, stream| {
-        let body = &request.line;
-        write!(
-            stream,
-            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-    });
+    let origin = Origin::echoing();
     let edge = Edge::before(&origin);
     let paths: Vec<String> = (0..90).map(|n| format!("/open/{n}")).collect();
     let asked = paths.iter().map(|path| h2("GET", path)).collect();

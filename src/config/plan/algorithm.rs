@@ -26,6 +26,8 @@ impl Algorithm {
         Algorithm::ES384,
         Algorithm::EdDSA,
     ];
+    /// Those of one kind of key, which stand first in [`Algorithm::ALL`].
+    pub const RSA: &[Algorithm] = Self::ALL.split_at(6).0;
 
     /// The name in the JOSE registry, which is also the word in the configuration.
     pub fn name(self) -> &'static str {

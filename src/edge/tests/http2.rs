@@ -162,3 +162,26 @@ async fn an_opening_that_does_not_come_is_cut_off() {
         assert!(edge.counted(&format!("portcullis_unparsed_requests_total {unparsed}")));
     }
 }
+
+/// RFC 9113 section 6.8: goodbye is said to whoever has asked enough, and what was on its way then is answered.
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_after_so_many_requests() {
+    let edge = Edge::new();
+    let (sender, connection) = h2::client::handshake(connect(&edge)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut sender = sender.ready().await.unwrap();
+    let mut ask = || {
+        let request = http::Request::get("https://a/").body(()).unwrap();
+        sender.send_request(request, true).unwrap().0
+    };
+    for _ in 0..REQUESTS - 1 {
+        assert_eq!(ask().await.unwrap().status(), 200);
+    }
+    let began = Instant::now();
+    let (last, late) = (ask(), ask());
+    assert_eq!(last.await.unwrap().status(), 200);
+    assert_eq!(late.await.unwrap().status(), 200);
+    connection.await.unwrap().unwrap();
+    // Sooner than for being idle.
+    assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
+}

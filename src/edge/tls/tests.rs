@@ -1,32 +1,27 @@
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use ring::digest::{SHA256, digest};
 
 use super::*;
+use crate::testkit::Scratch;
 
-/// A directory of the test's own with a listener's files in it.
+/// A listener's files.
 struct Files {
-    directory: PathBuf,
+    scratch: Scratch,
     names: ListenerTls,
 }
 
 impl Files {
     fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("portcullis-tls-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+        let scratch = Scratch::new();
         let files = Files {
             names: ListenerTls {
-                certificate: directory.join("tls.crt"),
-                private_key: directory.join("tls.key"),
-                client_ca: Some(directory.join("ca.pem")),
+                certificate: scratch.path("tls.crt"),
+                private_key: scratch.path("tls.key"),
+                client_ca: Some(scratch.path("ca.pem")),
             },
-            directory,
+            scratch,
         };
         let (certificate, key) = pair();
         files.write("tls.crt", &certificate);
@@ -36,21 +31,15 @@ impl Files {
     }
 
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.directory.join(name), text).unwrap();
+        self.scratch.write(name, text);
     }
 
     fn broken(&self, name: &str, text: Option<&str>) -> String {
         match text {
             Some(text) => self.write(name, text),
-            None => std::fs::remove_file(self.directory.join(name)).unwrap(),
+            None => std::fs::remove_file(self.scratch.path(name)).unwrap(),
         }
         Tls::open(&self.names).err().unwrap()
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -76,13 +65,17 @@ fn what_cannot_be_used_is_named() {
             Some("-----BEGIN CERTIFICATE-----\nAA==\n"),
             "(tls.certificate)",
         ),
-        ("tls.crt", Some(other.as_str()), "does not go with its key"),
+        (
+            "tls.crt",
+            Some(other.as_str()),
+            "does not go with its certificate",
+        ),
         ("tls.key", None, "(tls.private_key)"),
         ("tls.key", Some(""), "(tls.private_key)"),
         (
             "tls.key",
             Some(other_key.as_str()),
-            "does not go with its key",
+            "does not go with its certificate",
         ),
         ("ca.pem", None, "(tls.client_ca)"),
         ("ca.pem", Some(""), "there is no certificate in it"),
@@ -103,14 +96,14 @@ fn what_cannot_be_used_is_named() {
 fn a_change_is_seen_once_and_a_broken_one_leaves_what_was_there() {
     let files = Files::new();
     let tls = Tls::open(&files.names).unwrap();
-    let current = || Arc::as_ptr(&tls.acceptor.load_full());
+    let current = || Arc::as_ptr(&tls.0.value());
     let first = current();
     assert_eq!(tls.refresh(), None);
     let (certificate, key) = pair();
     // The certificate comes before its key.
     files.write("tls.crt", &certificate);
     let why = tls.refresh().unwrap().unwrap_err();
-    assert!(why.contains("does not go with its key"), "{why}");
+    assert!(why.contains("does not go with its certificate"), "{why}");
     assert_eq!((tls.refresh(), current()), (None, first));
     files.write("tls.key", &key);
     assert_eq!(tls.refresh(), Some(Ok(())));

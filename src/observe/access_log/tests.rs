@@ -4,28 +4,13 @@ use std::sync::mpsc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::testkit::Page;
 
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Page {
-    fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        assert!(text.is_empty() || text.ends_with('\n'));
-        let lines = text.lines();
-        lines.map(|l| serde_json::from_str(l).unwrap()).collect()
-    }
+fn lines(page: &Page) -> Vec<Value> {
+    let text = page.text();
+    assert!(text.is_empty() || text.ends_with('\n'));
+    let lines = text.lines();
+    lines.map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
 const RECORD: AccessRecord<'static> = AccessRecord {
@@ -80,7 +65,7 @@ fn a_record_is_one_json_line_with_every_member() {
         "duration_ms": 12.345,
         "upstream_ms": 11.007,
     });
-    assert_eq!(page.lines(), [expected]);
+    assert_eq!(lines(&page), [expected]);
 }
 
 #[test]
@@ -92,7 +77,7 @@ fn a_certificate_is_named_where_there_is_one() {
         ..RECORD
     });
     log.close();
-    let line = &page.lines()[0];
+    let line = &lines(&page)[0];
     assert_eq!(line["cert_subject"], "CN=\"loans\"");
     assert_eq!(line["cert_sha256"], "ab".repeat(32));
 }
@@ -107,8 +92,8 @@ fn a_call_of_grpc_has_a_member_more() {
     });
     log.write(|| RECORD);
     log.close();
-    assert_eq!(page.lines()[0]["grpc_status"], 14);
-    assert_eq!(page.lines()[1].get("grpc_status"), None);
+    assert_eq!(lines(&page)[0]["grpc_status"], 14);
+    assert_eq!(lines(&page)[1].get("grpc_status"), None);
 }
 
 #[test]
@@ -125,13 +110,13 @@ fn hostile_values_stay_values() {
     };
     log.write(|| record);
     log.close();
-    let lines = page.lines();
+    let lines = lines(&page);
     assert_eq!(lines.len(), 1);
     for member in ["path", "client", "method"] {
         assert_eq!(lines[0][member], hostile);
     }
     assert!(lines[0]["upstream_ms"].is_null());
-    let raw = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
+    let raw = page.text();
     assert!(!raw.trim_end().chars().any(char::is_control));
 }
 
@@ -150,7 +135,7 @@ fn a_token_in_the_path_and_a_long_path_are_cut() {
     };
     log.write(|| record);
     log.close();
-    let line = &page.lines()[0];
+    let line = &lines(&page)[0];
     assert_eq!(line["request_id"], "***");
     let path = line["path"].as_str().unwrap();
     assert!(path.len() <= PATH && !path.contains("eyJ"), "{path}");
@@ -174,7 +159,7 @@ fn it_can_be_switched_while_it_lives() {
     log.switch(false);
     log.write(|| panic!("not wanted"));
     log.close();
-    assert_eq!(page.lines().len(), 1);
+    assert_eq!(lines(&page).len(), 1);
 }
 
 /// Does not write before it is told to.
@@ -202,7 +187,7 @@ fn a_stuck_reader_costs_lines_not_time() {
     assert!(dropped > 0 && dropped < asked, "{dropped}");
     drop(release);
     log.close();
-    assert_eq!(page.lines().len() as u64 + log.dropped(), asked);
+    assert_eq!(lines(&page).len() as u64 + log.dropped(), asked);
     log.write(|| RECORD);
     assert_eq!(log.dropped(), dropped + 1);
 }
@@ -246,5 +231,5 @@ fn many_threads_never_mix_their_lines() {
         }
     });
     log.close();
-    assert_eq!(page.lines().len() + log.dropped() as usize, 4000);
+    assert_eq!(lines(&page).len() + log.dropped() as usize, 4000);
 }

@@ -7,12 +7,11 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 
 use super::answer::{Answer, problem};
-use crate::clock::Clock;
-use crate::config::secret::{Reread, Secret};
+use crate::config::secret::Word;
 use crate::request::RequestId;
 
 pub(super) struct Guard {
-    token: Option<Reread<Arc<str>>>,
+    token: Option<Arc<Word>>,
 }
 
 /// Why somebody is not let in.
@@ -24,10 +23,8 @@ pub(super) enum Refusal {
 }
 
 impl Guard {
-    pub(super) fn new(token: Option<Secret>, clock: Clock) -> Self {
-        Guard {
-            token: token.map(|token| Reread::text(&token, clock)),
-        }
+    pub(super) fn new(token: Option<Arc<Word>>) -> Self {
+        Guard { token }
     }
 
     pub(super) fn is_off(&self) -> bool {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
 use super::*;
+use crate::config::secret::{Secret, Text};
 use crate::edge::{Bounds, GuardApp};
 use crate::observe::metrics::Metrics;
 use crate::verify::{Flaw, Unjudged};
@@ -154,6 +155,10 @@ impl Client {
         let (shutdown, watch) = watch::channel(false);
         let plan = crate::testkit::plan(Vec::new());
         let metrics = Metrics::new(&plan).unwrap();
+        let token = token.map(|token| {
+            let name = "admin.token".to_owned();
+            Arc::new(Text::word(&token, name, state.clock.clone()))
+        });
         let app = Arc::new(AdminApp::new(move || state.clone(), token));
         let app = Arc::new(GuardApp::for_admin(app, Bounds::new(&plan.limits, metrics)));
         tokio::spawn(async move { app.process_new(Box::new(server), &watch).await });

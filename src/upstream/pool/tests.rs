@@ -13,14 +13,18 @@ fn pool(peers: usize) -> (Pool, Clock, Arc<Metrics>) {
         .map(|port| format!("127.0.0.1:{port}"))
         .collect();
     let peers: Vec<(&str, u32)> = addresses.iter().map(|a| (a.as_str(), 1)).collect();
-    let mut plan = plan(Vec::new());
-    plan.upstreams = vec![UpstreamPlan {
+    made(UpstreamPlan {
         outlier: Some(OutlierPlan {
             failures: 3,
             eject: EJECT,
         }),
         ..upstream("a", &peers)
-    }];
+    })
+}
+
+fn made(upstream: UpstreamPlan) -> (Pool, Clock, Arc<Metrics>) {
+    let mut plan = plan(Vec::new());
+    plan.upstreams = vec![upstream];
     let metrics = Metrics::new(&plan).expect("no name twice");
     let clock = Clock::manual(1_000_000);
     let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
@@ -124,8 +128,7 @@ fn who_could_not_be_left_out_is_when_another_is_back() {
 
 /// A pool whose peers are the addresses of a name.
 fn named() -> (Pool, Arc<Metrics>) {
-    let mut plan = plan(Vec::new());
-    plan.upstreams = vec![UpstreamPlan {
+    let (pool, _, metrics) = made(UpstreamPlan {
         dns: Some(DnsPlan::Addresses {
             host: "accounts.internal".to_owned(),
             port: 80,
@@ -135,10 +138,7 @@ fn named() -> (Pool, Arc<Metrics>) {
             eject: EJECT,
         }),
         ..upstream("a", &[])
-    }];
-    let metrics = Metrics::new(&plan).expect("no name twice");
-    let clock = Clock::manual(1_000_000);
-    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    });
     (pool, metrics)
 }
 
@@ -302,19 +302,20 @@ fn two_records_of_one_address_are_one_peer() {
     assert_eq!(ranks, [("10.0.0.1:80", 7, 10), ("10.0.0.2:80", 1, 20)]);
 }
 
-/// A pool with a cap for each peer: the number of one that went is given to one that comes.
-#[test]
-fn peers_that_come_and_go_keep_apart() {
-    let mut plan = plan(Vec::new());
-    plan.upstreams = vec![UpstreamPlan {
+/// Peers that a name server names, with a cap for each.
+fn capped() -> UpstreamPlan {
+    UpstreamPlan {
         dns: Some(DnsPlan::Services("_http._tcp.a".to_owned())),
         max_in_flight_per_peer: Some(1),
         ..upstream("a", &[])
-    }];
-    let metrics = Metrics::new(&plan).expect("no name twice");
-    let clock = Clock::manual(1_000_000);
-    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
-    let choose = || pool.choose(&mut Tried::default(), 0, clock.monotonic());
+    }
+}
+
+/// A pool with a cap for each peer: the number of one that went is given to one that comes.
+#[test]
+fn peers_that_come_and_go_keep_apart() {
+    let (pool, _, _) = made(capped());
+    let choose = || pool.choose(&mut Tried::default(), 0, pool.clock.monotonic());
     pool.found(&addresses(&["10.0.0.1:80", "10.0.0.2:80"]));
     let held = [choose().expect("room").0, choose().expect("room").0];
     assert_eq!(choose().err(), Some(NoPeer::Busy));
@@ -333,15 +334,8 @@ fn peers_that_come_and_go_keep_apart() {
 /// What a name server said, what peers have to do, and who is new, all outlive a plan.
 #[test]
 fn a_pool_in_another_plan_knows_its_peers() {
-    let mut plan = plan(Vec::new());
-    plan.upstreams = vec![UpstreamPlan {
-        dns: Some(DnsPlan::Services("_http._tcp.a".to_owned())),
-        max_in_flight_per_peer: Some(1),
-        ..upstream("a", &[])
-    }];
-    let metrics = Metrics::new(&plan).expect("no name twice");
-    let clock = Clock::manual(1_000_000);
-    let pool = Pool::new(UpstreamId(0), &plan.upstreams[0], &metrics, &clock).expect("no files");
+    let mut plan = capped();
+    let (pool, clock, metrics) = made(plan.clone());
     pool.found(&Answer {
         members: vec![member("10.0.0.1:80", 3, 10), member("10.0.0.2:80", 1, 20)],
         ..answer([])
@@ -350,9 +344,9 @@ fn a_pool_in_another_plan_knows_its_peers() {
     let (at, _) = choose(&pool).expect("room");
     assert_eq!(at.peer().address(), "10.0.0.1:80");
 
-    plan.upstreams[0].timeouts.read = Duration::from_secs(7);
+    plan.timeouts.read = Duration::from_secs(7);
     let pool = Arc::new(pool);
-    let next = Pool::renewed(UpstreamId(0), &plan.upstreams[0], &metrics, &clock, &pool);
+    let next = Pool::renewed(UpstreamId(0), &plan, &metrics, &clock, &pool);
     let next = next.expect("no files");
     let ranks: Vec<(u32, u16)> = next
         .peers()

@@ -73,7 +73,7 @@ impl Rig {
         let mut rig = Rig {
             jwk: json!({"kty": "OKP", "crv": "Ed25519", "x": x}),
             holder: digest.as_ref().try_into().expect("32 bytes"),
-            token: TokenHash::of(TOKEN),
+            token: TokenHash::of(TOKEN.as_bytes()),
             ours,
             foreign: key(),
             good: String::new(),

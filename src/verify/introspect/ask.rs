@@ -10,9 +10,10 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use super::assertion::{self, assertion};
 
 use crate::clock::Clock;
+use crate::config::kept::Reread;
 use crate::config::plan::{ClientAuth, EndpointFrom, IntrospectionPlan, IssuerPlan};
 use crate::config::private_key::PrivateKey;
-use crate::config::secret::Reread;
+use crate::config::secret::{Text, Word};
 use crate::verify::claims::Claims;
 use crate::verify::fetch::{self, FetchFault, Web};
 
@@ -31,9 +32,9 @@ pub(super) struct Client {
 
 /// [`ClientAuth`] with files that are read again.
 enum Credentials {
-    Basic(Reread<Arc<str>>),
-    Post(Reread<Arc<str>>),
-    Key(Reread<Arc<PrivateKey>>, Option<String>),
+    Basic(Word),
+    Post(Word),
+    Key(Reread<Text<Arc<PrivateKey>>>, Option<String>),
 }
 
 /// What one question shows of them.
@@ -60,7 +61,7 @@ impl Client {
     ) -> Result<Self, String> {
         let (EndpointFrom::Url(url) | EndpointFrom::Discovery(url)) = &plan.endpoint;
         Ok(Client {
-            web: Web::new(issuer, url, plan.timeout)?,
+            web: Web::new(issuer, url, plan.timeout, &clock)?,
             endpoint: plan.endpoint.clone(),
             discovered: Mutex::default(),
             issuer: issuer.issuer.clone(),
@@ -173,17 +174,17 @@ impl Client {
 
 impl Credentials {
     fn new(issuer: &str, auth: &ClientAuth, clock: &Clock) -> Result<Self, String> {
-        let text = |secret| Reread::text(secret, clock.clone());
+        let name = |key: &str| format!("issuers.{issuer}.introspection.{key}");
+        let word = |secret| Text::word(secret, name("client_secret"), clock.clone());
         Ok(match auth {
-            ClientAuth::Basic(secret) => Credentials::Basic(text(secret)),
-            ClientAuth::Post(secret) => Credentials::Post(text(secret)),
+            ClientAuth::Basic(secret) => Credentials::Basic(word(secret)),
+            ClientAuth::Post(secret) => Credentials::Post(word(secret)),
             ClientAuth::PrivateKey { pem, kid } => {
                 let read = |text: &str| {
                     let key = PrivateKey::from_pem(text).map(Arc::new);
                     key.map_err(|fault| fault.text().to_owned())
                 };
-                let name = format!("issuers.{issuer}.introspection.private_key");
-                let key = Reread::new(pem, name, read, clock.clone())?;
+                let key = Text::reread(pem, name("private_key"), read, clock.clone())?;
                 Credentials::Key(key, kid.clone())
             }
         })

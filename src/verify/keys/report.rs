@@ -53,6 +53,28 @@ impl KeyStore {
         }
     }
 
+    /// Of the current set.
+    pub(in crate::verify) fn number(&self) -> Option<u64> {
+        let set = self.current.load();
+        set.as_deref().map(|set| set.number)
+    }
+
+    /// Whether this set is still the current one, good, and nobody would fetch another for an unknown `kid` now.
+    pub(in crate::verify) fn rests_with(&self, number: u64) -> bool {
+        let set = self.current.load();
+        let good = set
+            .as_deref()
+            .is_some_and(|set| set.number == number && self.age(set) <= self.plan.max_stale);
+        if !good {
+            return false;
+        }
+        let state = self.state();
+        let over = state
+            .cool
+            .is_over(self.clock.monotonic(), self.plan.cooldown);
+        !over && state.in_flight.is_none() && state.fault.is_none()
+    }
+
     /// Whether the issuer has given them lately: another job looked after them before this one.
     pub(super) fn is_fresh(&self) -> bool {
         let set = self.current.load();

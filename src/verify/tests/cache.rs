@@ -289,3 +289,58 @@ async fn the_tokens_of_a_client_share_what_it_was_granted() {
         assert!(*other.grants != *first.grants, "{at}");
     }
 }
+
+/// A wall clock that was wrong is forgiven soon, and a token that is not valid yet as soon as it is.
+#[tokio::test]
+async fn a_refusal_is_remembered_for_ten_seconds() {
+    let life = Life::usual().await;
+    let token = token(60);
+    life.clock.step(65);
+    assert_eq!(life.prove(&token).await, refused(Refusal::Expired));
+    life.clock.step(-65);
+    life.clock.advance(Duration::from_millis(9_999));
+    assert_eq!(life.prove(&token).await, refused(Refusal::Expired));
+    life.clock.advance(Duration::from_millis(1));
+    assert_eq!(life.prove(&token).await, LOCAL);
+
+    let mut claims = keycloak_claims(ISSUER, NOW);
+    claims["nbf"] = json!(NOW + 17);
+    let early = rsa2048().token("RS256", "k1", &claims);
+    assert_eq!(life.prove(&early).await, refused(Refusal::NotYetValid));
+    life.clock.advance(Duration::from_secs(2));
+    assert_eq!(life.prove(&early).await, LOCAL);
+}
+
+/// For as long as the keys are the same, and nobody would ask for others.
+#[tokio::test]
+async fn a_token_whose_key_was_unknown_is_good_as_soon_as_its_key_is_there() {
+    let life = Life::usual().await;
+    let other = Signer::rsa(2048);
+    let token = other.token("RS256", "new", &keycloak_claims(ISSUER, NOW));
+    for _ in 0..2 {
+        assert_eq!(life.prove(&token).await, refused(Refusal::UnknownKey));
+    }
+    let both = [rsa2048().jwk("k1"), other.jwk("new")];
+    life.serve(&both).await;
+    assert_eq!(life.prove(&token).await, LOCAL);
+
+    life.serve(&both[..1]).await;
+    assert_eq!(life.prove(&token).await, refused(Refusal::UnknownKey));
+    *life.document.lock().expect("a document") = Ok(jwks(&both));
+    life.clock.advance(Duration::from_secs(10));
+    assert_eq!(life.prove(&token).await, LOCAL, "the cool-down is over");
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_with_whose_token_it_was() {
+    let life = Life::usual().await;
+    let mut claims = keycloak_claims(ISSUER, NOW);
+    claims["aud"] = json!("another");
+    let token = rsa2048().token("RS256", "k1", &claims);
+    for _ in 0..2 {
+        let token = BearerToken::unchecked(&token);
+        let verdict = life.verifier.prove(token, Wanted::default()).await;
+        assert_eq!(verdict.issuer, Some(IssuerId(0)));
+        assert_eq!(verdict.outcome.map(drop), Err(Refusal::Audience.into()));
+    }
+}

@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 
 use super::super::fetch::{FetchFault, source};
 use super::server::{Does, Server};
-use super::{ISSUER, issuer};
+use super::{ISSUER, NOW, issuer};
+use crate::clock::Clock;
 use crate::config::plan::{IssuerPlan, KeysFrom};
 
 pub(super) const SET: &str = r#"{"keys":[]}"#;
@@ -23,7 +24,8 @@ pub(super) fn from(keys_from: KeysFrom) -> IssuerPlan {
 }
 
 pub(super) async fn get(plan: &IssuerPlan) -> Result<String, FetchFault> {
-    let document = source(plan).expect("a source").document().await?;
+    let source = source(plan, &Clock::manual(NOW)).expect("a source");
+    let document = source.document().await?;
     Ok(String::from_utf8(document).expect("UTF-8"))
 }
 
@@ -218,7 +220,7 @@ async fn discovery_is_remembered_until_it_stops_working() {
     server.on("/old", ok(SET)).on("/new", ok(r#"{"keys":[1]}"#));
     server.on("/d", discovery(ISSUER, &server.url("/old")));
     let plan = from(KeysFrom::Discovery(server.url("/d")));
-    let source = source(&plan).expect("a source");
+    let source = source(&plan, &Clock::manual(NOW)).expect("a source");
     source.document().await.expect("keys");
     source.document().await.expect("keys");
     assert_eq!(server.paths(), ["/d", "/old", "/old"]);
@@ -266,7 +268,7 @@ async fn a_ca_that_is_none_is_said_before_the_start() {
             std::fs::write(&path, content).expect("written");
         }
         plan.ca = Some(path);
-        let problem = source(&plan).err().expect("a problem");
+        let problem = source(&plan, &Clock::manual(NOW)).err().expect("a problem");
         assert!(
             problem.contains("issuers.keycloak.ca") && problem.contains(name),
             "{problem}"

@@ -193,7 +193,7 @@ async fn refusals_push_no_proof_out_and_are_bounded() {
     let asker = asker.expect("it is asked");
     assert_eq!(asker.kept_answers(), (1, 100));
     for number in 0..2 * REFUSED {
-        let hash = TokenHash::of(&number.to_string());
+        let hash = TokenHash::of(number.to_string().as_bytes());
         asker.refuse(hash, Refusal::Inactive).expect_err("refused");
     }
     let (yes, no) = asker.kept_answers();

@@ -46,9 +46,15 @@ fn restarted(plan: &IssuerPlan, after: u64, answers: Vec<Answer>) -> Life {
 
 /// The write is behind the fetch: nobody waits for it but we.
 async fn written(life: &Life, count: u64) {
-    let line =
-        format!("portcullis_jwks_snapshots_total{{issuer=\"keycloak\",outcome=\"ok\"}} {count}");
-    until(life, &line).await;
+    until(life, &snapshots("ok", count)).await;
+}
+
+async fn unwritten(life: &Life) {
+    until(life, &snapshots("failed", 1)).await;
+}
+
+fn snapshots(outcome: &str, count: u64) -> String {
+    format!("portcullis_jwks_snapshots_total{{issuer=\"keycloak\",outcome=\"{outcome}\"}} {count}")
 }
 
 async fn until(life: &Life, line: &str) {
@@ -192,11 +198,7 @@ async fn a_path_that_cannot_be_written_is_no_outage() {
     let plan = keeping(&path);
     let life = restarted(&plan, 0, vec![set(&["k1"])]);
     assert!(life.refresh().await);
-    until(
-        &life,
-        "portcullis_jwks_snapshots_total{issuer=\"keycloak\",outcome=\"failed\"} 1",
-    )
-    .await;
+    unwritten(&life).await;
     assert_eq!(life.prove(&token("k1")).await, Ok(()));
     assert_eq!(life.ready(), Ok(1));
     // Once it can be written, it is.
@@ -207,11 +209,7 @@ async fn a_path_that_cannot_be_written_is_no_outage() {
     let plan = keeping(&directory.join("absent"));
     let life = restarted(&plan, 0, vec![set(&["k1"])]);
     assert!(life.refresh().await);
-    until(
-        &life,
-        "portcullis_jwks_snapshots_total{issuer=\"keycloak\",outcome=\"failed\"} 1",
-    )
-    .await;
+    unwritten(&life).await;
     let names: Vec<_> = std::fs::read_dir(&directory).expect("it").collect();
     assert_eq!(names.len(), 1, "nothing is left behind: {names:?}");
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::super::fetch::Web;
+use super::NOW;
 use super::fetch::{SET, failed, from, get, scratch};
+use crate::clock::Clock;
 use crate::config::plan::{IssuerPlan, KeysFrom};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
@@ -79,4 +82,32 @@ async fn only_the_configured_authority_and_the_right_name_are_believed() {
     let misnamed = authority("sso.example.com");
     let url = serve(&misnamed).await;
     failed(&trusting(url, &misnamed, "misnamed.pem")).await;
+}
+
+/// An authority that is followed by another needs no reload: the file is looked at when its issuer is called.
+#[tokio::test]
+async fn a_ca_file_that_changes_alone_is_believed_from_then_on() {
+    let (old, new) = (authority("localhost"), authority("localhost"));
+    let (old_url, new_url) = (serve(&old).await, serve(&new).await);
+    let plan = trusting(new_url.clone(), &old, "changing.pem");
+    let path = plan.ca.clone().expect("a path");
+    let clock = Clock::manual(NOW);
+    let web = Web::new(&plan, &new_url, plan.keys.timeout, &clock).expect("a client");
+    let next_look = |text: &str| {
+        std::fs::write(&path, text).expect("written");
+        clock.advance(std::time::Duration::from_secs(1));
+    };
+    assert!(web.get(&old_url).await.is_ok());
+    assert!(web.get(&new_url).await.is_err());
+    // One that cannot be used changes nothing.
+    for broken in ["", "-----BEGIN CERTIFICATE-----\nAA==\n"] {
+        next_look(broken);
+        assert!(web.get(&old_url).await.is_ok(), "{broken}");
+    }
+    next_look(&new.pem);
+    assert!(web.get(&new_url).await.is_ok());
+    assert!(web.get(&old_url).await.is_err());
+    std::fs::remove_file(&path).expect("removed");
+    clock.advance(std::time::Duration::from_secs(1));
+    assert!(web.get(&new_url).await.is_ok());
 }

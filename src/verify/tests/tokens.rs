@@ -57,7 +57,7 @@ async fn a_keycloak_token_proves_its_client() {
 #[tokio::test]
 async fn every_algorithm_verifies_under_a_key_of_its_kind_and_under_no_other() {
     let signers = [
-        ("rsa", Signer::rsa(2048), &Algorithm::ALL[..6]),
+        ("rsa", Signer::rsa(2048), Algorithm::RSA),
         ("p256", Signer::p256(), &[Algorithm::ES256]),
         ("p384", Signer::p384(), &[Algorithm::ES384]),
         ("ed", Signer::ed25519(), &[Algorithm::EdDSA]),

@@ -228,7 +228,7 @@ impl GrpcOrigin {
     }
 
     fn serve(tls: Option<ServerTlsConfig>) -> Self {
-        let runtime = runtime();
+        let runtime = super::runtime();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
@@ -274,14 +274,6 @@ impl GrpcOrigin {
     }
 }
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap()
-}
-
 pub struct GrpcClient {
     runtime: Runtime,
     channel: Channel,
@@ -299,7 +291,7 @@ pub struct Call<'a> {
 impl GrpcClient {
     /// Over TLS to `name`.
     pub fn open(address: SocketAddr, name: &str, ca: &str) -> Self {
-        let runtime = runtime();
+        let runtime = super::runtime();
         let tls = ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(ca))
             .domain_name(name);

@@ -38,11 +38,7 @@ pub struct H2Origin {
 
 impl H2Origin {
     pub fn start(first: First) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = super::runtime();
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let origin = H2Origin {

@@ -32,11 +32,7 @@ impl Http2 {
         name: &str,
         config: Arc<ClientConfig>,
     ) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = super::runtime();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let sender = runtime.block_on(async {
             let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();

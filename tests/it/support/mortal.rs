@@ -62,11 +62,7 @@ impl Mortal {
 
     /// Listens again where it listened.
     pub fn revive(&mut self) {
-        let life = Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
+        let life = super::runtime();
         let listener = life.block_on(TcpListener::bind(self.address)).unwrap();
         self.address = listener.local_addr().unwrap();
         let (held, shared) = (self.held.clone(), self.shared.clone());

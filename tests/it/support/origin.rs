@@ -48,6 +48,19 @@ impl Origin {
         Self::listening(TcpListener::bind("127.0.0.1:0").unwrap(), respond)
     }
 
+    /// Says back the line that it was asked with.
+    pub fn echoing() -> Self {
+        Self::answering(|request, stream| {
+            let body = &request.line;
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+        })
+    }
+
     /// On a socket of the test's choice.
     pub fn listening(
         socket: TcpListener,

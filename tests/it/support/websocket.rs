@@ -15,14 +15,6 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap()
-}
-
 /// Says back what it hears; `close` makes it close.
 pub struct SocketOrigin {
     address: SocketAddr,
@@ -39,7 +31,7 @@ impl SocketOrigin {
             address: socket.local_addr().unwrap(),
             heads: Arc::default(),
             ended: Arc::default(),
-            _runtime: runtime(),
+            _runtime: super::runtime(),
         };
         let (heads, ended) = (origin.heads.clone(), origin.ended.clone());
         origin._runtime.spawn(async move {
@@ -99,7 +91,7 @@ pub struct Socket {
 impl Socket {
     /// A WebSocket, or the status of the answer that is none.
     pub fn open(address: SocketAddr, path: &str, token: Option<&str>) -> Result<Self, u16> {
-        let runtime = runtime();
+        let runtime = super::runtime();
         let mut request = format!("ws://{address}{path}")
             .into_client_request()
             .unwrap();
