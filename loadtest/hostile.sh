@@ -19,6 +19,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/scripts/lib.sh"
 
 prepare_load
+export PYTHONDONTWRITEBYTECODE=1
 # Ten thousand connections, one end in each of two processes.
 ulimit -n "$(ulimit -Hn)"
 files=$(ulimit -n)
