@@ -207,12 +207,8 @@ impl ProxyHttp for Proxy {
         let length = body.as_ref().map_or(0, Bytes::len);
         let (listener, life) = self.parts(context);
         life.body_arrived(length, end, &listener.gateway.clock)
-            .map_err(|rejection| {
-                let mut error = life.stop(rejection);
-                // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.
-                error.as_down();
-                error
-            })
+            // The caller's fault: of all others Pingora takes no notice while it waits for an HTTP/2 peer.
+            .map_err(|rejection| life.stop(rejection).into_down())
     }
 
     async fn upstream_response_filter(
@@ -223,9 +219,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
         if let Err(rejection) = life.agreed(listener.gateway, session, head) {
-            let mut error = life.stop(rejection);
-            error.as_up();
-            return Err(error);
+            return Err(life.stop(rejection).into_up());
         }
         life.grpc_ended(&head.headers);
         life.answered(listener.gateway, session, head.status)

@@ -31,8 +31,8 @@ pub trait Files: Send + Sync {
 pub struct Kept<F: Files> {
     files: F,
     value: ArcSwap<F::Value>,
-    /// What the files held when they were last looked at, or why they could not be read. Nothing but the contents tells:
-    /// a mounted secret changes by a link that is put in place of another, and times and sizes may stay.
+    /// What the files held when they were last looked at, or why they could not be read. Only the contents tell: a
+    /// mounted secret changes by a link that is put in place of another, and times and sizes may stay.
     seen: Mutex<Result<u64, String>>,
 }
 

@@ -89,9 +89,7 @@ impl Life {
         let http2 = head.version == Version::HTTP_2;
         let wanted = self.pool.is_some_and(|id| plan.upstream(id).http2);
         if wanted && !http2 {
-            let mut error = self.stop(Rejection::UpstreamFailed);
-            error.as_up();
-            return Err(error);
+            return Err(self.stop(Rejection::UpstreamFailed).into_up());
         }
         let asked = session.req_header();
         let waits = asked.version == Version::HTTP_11
