@@ -24,7 +24,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::header;
 use pingora::apps::{HttpServerApp, ServerApp};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
@@ -34,7 +36,7 @@ pub use bounds::Bounds;
 pub use chunks::DoubtfulChunks;
 pub use connections::{Connections, Ticket};
 pub use opening::{Front, Turns};
-use stream::GuardStream;
+use stream::{Framing, GuardStream};
 pub use stream::{Over, Overseer};
 pub use tls::{ClientCertificate, Tls};
 
@@ -107,8 +109,34 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for GuardApp<A> {
 /// every answer for Pingora's own.
 pub fn head_read(session: &ServerSession) {
     if let Some(guard) = guard_of(session) {
-        let headers = &session.req_header().headers;
-        guard.disarm(headers.contains_key(http::header::TRANSFER_ENCODING));
+        guard.disarm(&framing(session.req_header()));
+    }
+}
+
+/// As the head has it, if that has one reading.
+fn framing(head: &RequestHeader) -> Framing {
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    let chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
+    match (lengths.next(), lengths.next()) {
+        (None, _) if chunked => Framing::Chunks,
+        (None, _) => Framing::Length(0),
+        (Some(length), None) if !chunked => {
+            let length = length.to_str().ok().and_then(|text| text.parse().ok());
+            length.map_or(Framing::Unknown, Framing::Length)
+        }
+        _ => Framing::Unknown,
+    }
+}
+
+/// Whether the caller has sent more than its request already.
+pub fn asks_on(session: &ServerSession) -> bool {
+    guard_of(session).is_some_and(GuardStream::asks_on)
+}
+
+/// Both sides have agreed on a tunnel: bytes that came before that are its own too.
+pub fn open_tunnel(session: &ServerSession) {
+    if let Some(guard) = guard_of(session) {
+        guard.unframe();
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an upstream gets: nothing that the caller could have forged, and the identity that the token proved.
 
+mod framing;
 mod identity;
 mod strip;
 
@@ -10,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 
+pub use framing::{is_plainly_framed, without_chunks};
 pub use strip::Stripper;
 
 use crate::authorize::Permit;
@@ -94,6 +96,9 @@ pub fn request(
         name_host(fields, &parts.uri)?;
         // There are no interim answers on the way back: who waits for one has it from us.
         fields.remove(header::EXPECT);
+    } else {
+        // No trailers go to HTTP/1 peers.
+        fields.remove(header::TRAILER);
     }
     if let Some(uri) = matched(route, target, origin_form)? {
         parts.uri = uri;
@@ -157,6 +162,7 @@ pub fn response(
     request_id: &RequestId,
 ) -> pingora::Result<()> {
     strip::strip_response(head);
+    framing::say_length_once(head)?;
     if let Some(edits) = edits {
         for name in &edits.remove {
             head.remove_header(name);
@@ -217,13 +223,6 @@ pub fn source(headers: &http::HeaderMap, caller: Caller<'_>) -> Option<IpAddr> {
         }
     }
     Some(source)
-}
-
-/// RFC 9112 section 6.1: a caller of HTTP/1.0 knows no chunks, so the end of its connection ends its body.
-pub fn without_chunks(head: &mut ResponseHeader, version: http::Version) {
-    if version < http::Version::HTTP_11 {
-        head.remove_header(&http::header::TRANSFER_ENCODING);
-    }
 }
 
 /// Scheme and authority that the caller's own caller sees, as far as a trusted proxy says so.

@@ -125,6 +125,7 @@ impl ProxyHttp for Proxy {
         edge::head_read(session);
         life.name(session.req_header());
         life::set_deadlines(session, &listener.gateway.plan.limits);
+        life::heed(session);
         Ok(())
     }
 
@@ -218,9 +219,7 @@ impl ProxyHttp for Proxy {
         context: &mut Box<Context>,
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
-        if let Err(rejection) = life.agreed(listener.gateway, session, head) {
-            return Err(life.stop(rejection).into_up());
-        }
+        life.understood(listener.gateway, session, head)?;
         life.grpc_ended(&head.headers);
         life.answered(listener.gateway, session, head.status)
     }
@@ -355,6 +354,7 @@ impl Listener<'_> {
             life.told = Some(rejection.answer().status);
             life.grpc_status = Some(reject::grpc_status(rejection));
         }
+        life.drop_what_follows(session, rejection);
         let plan = &self.gateway.plan;
         let route = life.route.map(|id| plan.route(id));
         let fallback = match rejection {

@@ -36,7 +36,7 @@ enum At {
 }
 
 /// Watches the bytes of one body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Chunks {
     at: At,
     /// What is left of the current chunk.
@@ -55,8 +55,14 @@ impl Default for Chunks {
 }
 
 impl Chunks {
-    /// Takes the next bytes. What comes after the body's end is not looked at.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), DoubtfulChunks> {
+    /// Whether the last chunk and the trailers have come.
+    pub(super) fn is_over(&self) -> bool {
+        self.at == At::Over
+    }
+
+    /// Takes the next bytes and returns how many of them belong to the body; the others follow it.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<usize, DoubtfulChunks> {
+        let all = bytes.len();
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.at == At::Data {
                 let skipped =
@@ -69,7 +75,7 @@ impl Chunks {
                 continue;
             }
             if self.at == At::Over {
-                return Ok(());
+                return Ok(all - bytes.len());
             }
             self.at = self.after(byte);
             bytes = rest;
@@ -77,7 +83,7 @@ impl Chunks {
         if self.at == At::Doubtful {
             return Err(DoubtfulChunks);
         }
-        Ok(())
+        Ok(all)
     }
 
     fn after(&mut self, byte: u8) -> At {
@@ -122,11 +128,14 @@ fn is_token(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn fed(bytes: &[u8]) -> Result<(), DoubtfulChunks> {
+    /// How many bytes belong to the body, whatever pieces they come in.
+    fn fed(bytes: &[u8]) -> Result<usize, DoubtfulChunks> {
         let whole = Chunks::default().feed(bytes);
         for size in [1, 2, 3, 7] {
             let mut chunks = Chunks::default();
-            let dripped = bytes.chunks(size).try_for_each(|part| chunks.feed(part));
+            let dripped = bytes
+                .chunks(size)
+                .try_fold(0, |sum, part| chunks.feed(part).map(|fed| sum + fed));
             assert_eq!(whole, dripped, "{}", bytes.escape_ascii());
         }
         whole
@@ -142,14 +151,24 @@ mod tests {
             "2\r\n\r\n\r\n0\r\n\r\n",
             "5;a=b;c=\"d e\"\r\nhello\r\n0;x\r\n\r\n",
             "5\r\nhello\r\n0\r\nA: b\r\nC:\r\n\r\n",
-            // Not the body's any more.
-            "0\r\n\r\n\n\0+",
             // More is to come.
             "5\r\nhel",
             "5",
             "fffffffffffffff\r\nhello",
         ] {
-            assert_eq!(fed(body.as_bytes()), Ok(()), "{body:?}");
+            assert_eq!(fed(body.as_bytes()), Ok(body.len()), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_is_not_the_bodys() {
+        for (body, behind) in [
+            ("0\r\n\r\n", "\n\0+"),
+            ("5\r\nhello\r\n0\r\n\r\n", "GET / HTTP/1.1\r\n"),
+            ("0\r\nA: b\r\n\r\n", "\r\n"),
+        ] {
+            let both = [body, behind].concat();
+            assert_eq!(fed(both.as_bytes()), Ok(body.len()), "{both:?}");
         }
     }
 

@@ -19,9 +19,12 @@ const PREFACE: usize = 24;
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
 const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
+/// Of SETTINGS.
+const ACK: u8 = 0x1;
 
 /// RFC 9113 section 7.
 const NO_ERROR: u32 = 0x0;
@@ -150,6 +153,8 @@ impl Frames {
 #[derive(Debug)]
 pub(super) struct Incoming {
     frames: Frames,
+    /// The first frame has come.
+    begun: bool,
     resets: f64,
     filled: Option<Instant>,
     /// Bytes of the header block that came last.
@@ -160,22 +165,31 @@ impl Incoming {
     pub(super) fn new() -> Self {
         Incoming {
             frames: Frames::after(PREFACE),
+            begun: false,
             resets: RESETS,
             filled: None,
             block: 0,
         }
     }
 
-    /// `false` when the connection has gone on for as long again as it took to say that it is flooded.
+    /// `false` when the connection has gone on for as long again as it took to say that it is flooded, or does not begin
+    /// as it has to: with SETTINGS (RFC 9113 section 3.4), which h2 does not insist on.
     pub(super) fn feed(&mut self, bytes: &[u8], flood: &Flood) -> bool {
-        let mut taken_back = 0;
-        let block = &mut self.block;
-        self.frames.feed(bytes, |frame| match frame.kind {
-            RST_STREAM => taken_back += 1,
-            HEADERS => *block = frame.length,
-            CONTINUATION => *block = block.saturating_add(frame.length),
-            _ => {}
+        let (mut taken_back, mut opened) = (0, true);
+        let (begun, block) = (&mut self.begun, &mut self.block);
+        self.frames.feed(bytes, |frame| {
+            opened &= *begun || frame.kind == SETTINGS && frame.flags & ACK == 0;
+            *begun = true;
+            match frame.kind {
+                RST_STREAM => taken_back += 1,
+                HEADERS => *block = frame.length,
+                CONTINUATION => *block = block.saturating_add(frame.length),
+                _ => {}
+            }
         });
+        if !opened {
+            return false;
+        }
         if taken_back == 0 {
             return true;
         }

@@ -67,12 +67,12 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         };
         // Only now is it certain that the body before it, drained or not, is over.
         stream = ours;
-        stream.arm();
-        settings = kept;
-        // A request that came together with the one before it is not in Pingora's reading of HTTP/1.1 either.
-        if stream.has_early() {
+        // Pingora thinks so, and we have to think so too: what follows is the caller's next request.
+        if !stream.is_through() {
             return;
         }
+        stream.arm();
+        settings = kept;
     }
 }
 

@@ -5,6 +5,7 @@ mod body;
 mod delegate;
 mod gather;
 mod http2;
+mod kept;
 mod watch;
 
 use std::io;
@@ -21,13 +22,16 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use self::body::Body;
+pub(super) use self::body::Framing;
 pub(super) use self::gather::Gathered;
 use self::http2::Http2;
+use self::kept::Kept;
 use self::watch::Watch;
 pub use self::watch::{Over, Overseer};
 use super::Peer;
 use super::bounds::Rules;
 use super::head::Head;
+use crate::reject::Rejection;
 
 /// The request has been read: everything passes. Must be the cheapest to see.
 const OPEN: u8 = 0;
@@ -72,9 +76,10 @@ pub(super) struct GuardStream {
     head: Head,
     /// Bytes that the parser has had to look at for the current head.
     parsed: usize,
-    /// Bytes of the head, and what came with it, that Pingora has not read yet.
-    early: Vec<u8>,
-    early_read: usize,
+    /// Bytes of the head that Pingora has not read yet.
+    early: Kept,
+    /// Bytes that came before anybody wanted them: of a body behind its head, of a request behind another.
+    ahead: Kept,
     /// Made when first needed and used again for every later wait of the connection.
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
@@ -107,8 +112,8 @@ impl GuardStream {
             seen: 0,
             head: Head::default(),
             parsed: 0,
-            early: Vec::new(),
-            early_read: 0,
+            early: Kept::default(),
+            ahead: Kept::default(),
             timer: None,
             timing: false,
             due: Instant::now(),
@@ -130,13 +135,25 @@ impl GuardStream {
         }
     }
 
-    /// The request's head is complete, and a body in chunks follows or not.
-    pub(super) fn disarm(&self, chunked: bool) {
+    /// The request's head is complete, and what follows of it is framed like this.
+    pub(super) fn disarm(&self, framing: &Framing) {
         if matches!(self.phase.load(Ordering::Relaxed), FIRST | NEXT | HEAD) {
             self.phase.store(OPEN, Ordering::Relaxed);
         }
         let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
-        body.begin(chunked);
+        body.begin(framing, self.ahead.rest());
+    }
+
+    /// Whether bytes have come that are not the request's.
+    pub(super) fn asks_on(&self) -> bool {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.count(self.ahead.rest()) < self.ahead.rest().len()
+    }
+
+    /// What follows is a tunnel's, and no request any more.
+    pub(super) fn unframe(&self) {
+        let mut body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.begin(&Framing::Unknown, &[]);
     }
 
     /// Whether the body so far can be read in more than one way.
@@ -148,6 +165,11 @@ impl GuardStream {
     /// Whether the caller has asked for anything.
     fn begun(&self) -> bool {
         self.head.begun() || self.h2.is_some() && self.seen > 0
+    }
+
+    /// Whether Pingora has had the request to its last byte, and nothing of the next.
+    pub(super) fn is_through(&mut self) -> bool {
+        self.early.is_empty() && self.body().is_over()
     }
 
     fn body(&mut self) -> &mut Body {
@@ -199,26 +221,19 @@ impl AsyncRead for GuardStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
         if this.h2.is_some() {
             return this.poll_frames(cx, buf);
         }
-        if this.has_early() {
-            this.read_early(buf);
+        if !this.early.is_empty() {
+            this.early.hand_out(buf);
             return Poll::Ready(Ok(()));
         }
-        let read = match this.phase() {
-            OPEN => Pin::new(&mut this.inner).poll_read(cx, buf),
-            WATCHED => this.poll_watched(cx, buf),
-            _ => return this.poll_head(cx, buf),
-        };
-        if this.unflushed && read.is_pending() {
-            this.flush_idle(cx);
+        match this.phase() {
+            OPEN | WATCHED => this.poll_body(cx, buf),
+            // The head is whole to us and not to Pingora, so it has two readings.
+            _ if this.head.is_over() => this.refuse(cx, Rejection::MalformedRequest),
+            _ => this.poll_head(cx, buf),
         }
-        if let Err(doubtful) = this.body().feed(&buf.filled()[before..]) {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, doubtful)));
-        }
-        read
     }
 }
 

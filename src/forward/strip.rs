@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 use pingora::http::ResponseHeader;
 
 use crate::config::plan::Plan;
@@ -21,30 +21,51 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// `connection` and `transfer-encoding` are Pingora's to write.
-const HOP_BY_HOP_OF_RESPONSES: [&str; 5] = [
+const HOP_BY_HOP_OF_RESPONSES: [&str; 6] = [
     "keep-alive",
     "proxy-authenticate",
     "proxy-connection",
     "proxy-authentication-info",
+    "te",
     "upgrade",
 ];
 
-/// Fields that some servers believe about a request's origin or target.
-const FORGEABLE: [&str; 13] = [
+/// Fields that some servers believe about a request's origin or target, or about who is calling.
+const FORGEABLE: [&str; 32] = [
     // CGI and its heirs take it for the environment's `HTTP_PROXY`.
     "proxy",
     "forwarded",
+    "x-forwarded",
+    "x-original-forwarded-for",
     "x-real-ip",
     "x-client-ip",
+    "client-ip",
     "x-cluster-client-ip",
     "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-envoy-external-address",
+    "x-originating-ip",
+    "x-remote-ip",
+    "x-remote-addr",
+    "x-host",
+    "x-original-host",
+    "x-envoy-original-host",
     "x-original-url",
     "x-original-uri",
+    "x-original-path",
     "x-rewrite-url",
+    "x-envoy-original-path",
+    "x-original-method",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
-    "x-envoy-original-path",
+    "remote-user",
+    "x-remote-user",
+    // RFC 9440 section 2.4: whoever ends TLS takes these out, whether it writes its own or not.
+    "client-cert",
+    "client-cert-chain",
+    "x-client-cert",
 ];
 
 /// Knows every name that is removed from every request, public routes included.
@@ -116,7 +137,18 @@ fn shape(name: &str) -> (usize, u64) {
 /// Removes from a response what was for this connection alone.
 pub(super) fn strip_response(head: &mut ResponseHeader) {
     let hop = |name: &HeaderName| HOP_BY_HOP_OF_RESPONSES.contains(&name.as_str());
-    let doomed: Vec<HeaderName> = head.headers.keys().filter(|n| hop(n)).cloned().collect();
+    let mut doomed: Vec<HeaderName> = head.headers.keys().filter(|n| hop(n)).cloned().collect();
+    // Pingora looks at these in requests alone. What ends the answer stays: it is not the peer's to name away.
+    let ends = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+    ];
+    for named in head.headers.get_all(header::CONNECTION) {
+        let names = named.as_bytes().split(|byte| *byte == b',');
+        let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+        doomed.extend(names.filter(|name| !ends.contains(name)));
+    }
     for name in &doomed {
         head.remove_header(name);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use pingora::http::ResponseHeader;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::{Error, ErrorSource, ErrorType, RetryType};
 use pingora_proxy::Session;
@@ -117,7 +118,7 @@ impl Life {
     pub(super) fn answered(
         &mut self,
         gateway: &Gateway,
-        session: &Session,
+        session: &mut Session,
         status: StatusCode,
     ) -> pingora::Result<()> {
         // An interim answer says nothing yet. A peer that sends nothing else has answered nonsense.
@@ -147,6 +148,20 @@ impl Life {
         }
         self.declined(session);
         Ok(())
+    }
+
+    /// Whether it is clear where the peer's answer ends, and what it agrees to.
+    pub(super) fn understood(
+        &mut self,
+        gateway: &Gateway,
+        session: &mut Session,
+        answer: &ResponseHeader,
+    ) -> pingora::Result<()> {
+        let understood = match forward::is_plainly_framed(&answer.headers) {
+            true => self.agreed(gateway, session, answer),
+            false => Err(Rejection::UpstreamFailed),
+        };
+        understood.map_err(|rejection| self.stop(rejection).into_up())
     }
 
     /// The exchange with the peer has failed after the connection was there.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -15,7 +15,7 @@ use crate::authorize::Permit;
 use crate::clock::Clock;
 use crate::config::plan::{IssuerId, Limits, Plan, RouteId, RoutePlan, UpstreamId};
 use crate::credential::Scheme;
-use crate::edge::{BodyRate, DoubtfulChunks};
+use crate::edge::{self, BodyRate, DoubtfulChunks};
 use crate::forward::Caller;
 use crate::observe::metrics::{Judged, Metrics, ProofSource};
 use crate::reject::Rejection;
@@ -258,7 +258,7 @@ impl Life {
     }
 
     /// The service says how the call has ended, in its trailers or in a head that is all there is.
-    pub(super) fn grpc_ended(&mut self, fields: &http::HeaderMap) {
+    pub(super) fn grpc_ended(&mut self, fields: &HeaderMap) {
         if !self.grpc {
             return;
         }
@@ -274,6 +274,18 @@ impl Life {
     /// Which pool was tried, if one was.
     pub(super) fn upstream(&self) -> Option<UpstreamId> {
         self.pool.filter(|_| self.chosen.is_some())
+    }
+
+    /// What stands behind a request with two readings may have two as well, and what was sent ahead into a tunnel is no
+    /// request: neither is looked at, and the connection ends.
+    pub(super) fn drop_what_follows(&self, session: &mut Session, rejection: Rejection) {
+        let doubtful = matches!(
+            rejection,
+            Rejection::AmbiguousTarget | Rejection::DoubtfulHost | Rejection::MalformedRequest
+        );
+        if (doubtful || self.tunnel.is_asked()) && edge::asks_on(session) {
+            session.set_keepalive(None);
+        }
     }
 
     /// Notes a rejection in a hook that cannot answer itself.
@@ -295,6 +307,25 @@ fn is_doubtful(error: &Error) -> bool {
 pub(super) fn set_deadlines(session: &mut Session, limits: &Limits) {
     session.set_read_timeout(Some(BODY_READ_TIMEOUT));
     session.set_write_timeout(Some(limits.write_timeout));
+}
+
+/// What Pingora overlooks in a head. It reads the first `Connection` alone. And a caller of HTTP/1.0 knows no interim
+/// answers: it gets none, and what it expects is not to be heeded (RFC 9110 sections 10.1.1 and 15.2).
+pub(super) fn heed(session: &mut Session) {
+    if says_close(&session.req_header().headers) {
+        session.set_keepalive(None);
+    }
+    if session.req_header().version < Version::HTTP_11 {
+        session.set_ignore_info_resp(true);
+        session.req_header_mut().remove_header(&header::EXPECT);
+    }
+}
+
+/// Whether the caller wants this to be the last request (RFC 9112 section 9.3).
+fn says_close(headers: &HeaderMap) -> bool {
+    let options = headers.get_all(header::CONNECTION).iter();
+    let mut options = options.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 pub(super) fn caller<'a>(listener: &Listener<'a>, session: &Session) -> Caller<'a> {

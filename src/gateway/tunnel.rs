@@ -125,14 +125,19 @@ impl Life {
             return Err(Rejection::UpstreamFailed);
         }
         self.tunnel = Tunnel::Open;
+        edge::open_tunnel(session);
         session.set_read_timeout(None);
         self.oversee(gateway, session);
         Ok(())
     }
 
     /// The peer has answered the handshake with something else, so this is a request like any other.
-    pub(super) fn declined(&mut self, session: &Session) {
+    pub(super) fn declined(&mut self, session: &mut Session) {
         if self.tunnel.is_asked() {
+            // What was sent ahead into a tunnel is no request, and nobody can tell it from the next one.
+            if edge::asks_on(session) {
+                session.set_keepalive(None);
+            }
             self.tunnel = Tunnel::No;
             let silence = self.silence;
             let silent = move |idle| (idle >= silence).then_some(Over::Silent);

@@ -17,6 +17,7 @@ mod keys;
 mod matrix;
 mod peers_that_die;
 mod peers_that_lie;
+mod pipelining;
 mod discovery;
 mod pools;
 mod canary;

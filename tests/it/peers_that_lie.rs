@@ -311,3 +311,106 @@ fn an_answer_that_nobody_asked_for_ends_the_connection() {
     assert_eq!(caller.answer().text(), "mine");
     assert_eq!(get(gateway.admin(), "/livez", None).status, 200);
 }
+
+/// Each other coding is the service's own, and a caller might read it otherwise than we do.
+#[test]
+fn an_answer_in_another_coding_than_chunks_is_502() {
+    let wire = Wire::start();
+    let gateway = before(&wire);
+    for coding in [
+        "gzip",
+        "identity",
+        "xchunked",
+        "chunked, chunked",
+        "gzip, chunked",
+        "chunked\r\nTransfer-Encoding: chunked",
+        "",
+    ] {
+        let (mut caller, mut peer) = asked(&gateway, &wire);
+        peer.send(format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        ));
+        assert_eq!(caller.answer().status, 502, "{coding}");
+        assert!(
+            peer.try_rest().is_some(),
+            "{coding}: the connection is kept"
+        );
+    }
+    counted(&gateway, "upstream_failed", "failed", 7);
+}
+
+#[test]
+fn a_length_is_said_once_or_not_at_all() {
+    let wire = Wire::start();
+    let gateway = before(&wire);
+    let mut caller = Connection::open(gateway.address());
+    let mut peer: Option<Connection<TcpStream>> = None;
+    for (status, fields, length, body) in [
+        (
+            "200 OK",
+            "Content-Length: 5\r\nContent-Length: 5",
+            Some("5"),
+            "hello",
+        ),
+        ("200 OK", "Content-Length: 5, 5", Some("5"), "hello"),
+        ("204 No Content", "Content-Length: 0", None, ""),
+        ("204 No Content", "Content-Length: 5", None, ""),
+        ("204 No Content", "Transfer-Encoding: chunked", None, ""),
+        ("304 Not Modified", "Content-Length: 5", Some("5"), ""),
+    ] {
+        caller.send("GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
+        let peer = peer.get_or_insert_with(|| wire.accept());
+        peer.head();
+        peer.send(format!("HTTP/1.1 {status}\r\n{fields}\r\n\r\n{body}"));
+        let answer = caller.answer();
+        assert_eq!(answer.header("content-length"), length, "{status} {fields}");
+        assert_eq!(answer.header("transfer-encoding"), None, "{fields}");
+        assert_eq!(answer.text(), body, "{status} {fields}");
+    }
+}
+
+/// RFC 9110 section 7.6.1: what a peer names in `Connection` was for us alone.
+#[test]
+fn what_a_peer_names_in_connection_stays_with_us() {
+    let wire = Wire::start();
+    let gateway = before(&wire);
+    for named in [
+        "Connection: X-Hop",
+        "Connection: keep-alive, x-hop , content-length",
+        "Connection: keep-alive\r\nConnection: x-HOP",
+        "Connection: transfer-encoding,,;,X-Hop",
+    ] {
+        let (mut caller, mut peer) = asked(&gateway, &wire);
+        peer.send(format!(
+            "HTTP/1.1 200 OK\r\nX-Hop: secret\r\nTE: trailers\r\nX-Kept: a\r\n{named}\r\n\
+             Content-Length: 5\r\n\r\nhello"
+        ));
+        let answer = caller.answer();
+        assert_eq!((answer.status, answer.text()), (200, "hello"), "{named}");
+        assert_eq!(answer.header("x-hop"), None, "{named}");
+        assert_eq!(answer.header("te"), None, "{named}");
+        assert_eq!(answer.header("x-kept"), Some("a"), "{named}");
+        assert_eq!(answer.header("connection"), Some("keep-alive"), "{named}");
+    }
+}
+
+/// RFC 9110 sections 10.1.1 and 15.2. What it expects is no service's to answer, either.
+#[test]
+fn a_caller_of_http_1_0_hears_no_interim_answers() {
+    let wire = Wire::start();
+    let gateway = before(&wire);
+    let mut caller = Connection::open(gateway.address());
+    caller.send(
+        "POST /open HTTP/1.0\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhi",
+    );
+    let mut peer = wire.accept();
+    let head = peer.head().to_ascii_lowercase();
+    assert!(!head.contains("expect"), "{head}");
+    assert_eq!(peer.exactly(2), b"hi");
+    peer.send(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n\
+         HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    );
+    let answer = caller.answer();
+    assert_eq!((answer.status, answer.text()), (200, "hello"));
+}

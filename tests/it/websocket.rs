@@ -155,6 +155,17 @@ fn what_is_sent_early_is_never_a_request() {
         assert_eq!(log.len(), 1, "{log:?}");
         assert!(!wire.is_wanted());
     }
+    let wire = Wire::start();
+    let gateway = before(wire.address());
+    let mut caller = Connection::open(gateway.address());
+    caller.send(handshake("/chat") + smuggled);
+    let answer = caller.answer();
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (401, Some("close"))
+    );
+    assert!(caller.is_closed());
+    assert!(!wire.is_wanted());
 }
 
 /// An interim answer decides nothing, and one that is tried again decides nothing either.

@@ -31,10 +31,30 @@ fn frames_are_found_however_they_are_cut() {
     }
 }
 
+#[test]
+fn settings_come_first() {
+    for (first, fine) in [
+        (frame(SETTINGS, 0, 0, &[]), true),
+        (frame(SETTINGS, ACK, 0, &[]), false),
+        (frame(HEADERS, 5, 1, &[0x82]), false),
+        (frame(6, 0, 0, &[0; 8]), false),
+        (frame(0x42, 0, 0, &[]), false),
+    ] {
+        let bytes = [&[0; PREFACE], &first[..]].concat();
+        for step in [1, 10, 100] {
+            let mut incoming = Incoming::new();
+            let mut parts = bytes.chunks(step);
+            let all = parts.all(|part| incoming.feed(part, &Flood::default()));
+            assert_eq!(all, fine, "{first:?}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn resets_are_counted_over_time() {
     let (mut incoming, flood) = (Incoming::new(), Flood::default());
-    let preface = [0; PREFACE];
+    let mut preface = vec![0; PREFACE];
+    preface.extend(frame(SETTINGS, 0, 0, &[]));
     assert!(incoming.feed(&preface, &flood));
     let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
     for n in 0..1000 {
@@ -59,6 +79,7 @@ fn floods_are_told_from_what_is_only_wrong() {
     let mut fed = Incoming::new();
     let flood = Flood::default();
     fed.feed(&[0; PREFACE], &flood);
+    fed.feed(&frame(SETTINGS, 0, 0, &[]), &flood);
     assert!(fed.is_flood(ENHANCE_YOUR_CALM, &flood, LIST));
     assert!(!fed.is_flood(1, &flood, LIST), "PROTOCOL_ERROR");
     // A block that cannot be read is wrong, and one that does not end is a flood.

@@ -1,34 +1,87 @@
-//! The bytes that follow a head.
+//! The bytes that follow a head: how many of them are the request's own.
 
 use crate::edge::chunks::{Chunks, DoubtfulChunks};
 
+/// How a request ends.
+#[derive(Debug)]
+pub(in crate::edge) enum Framing {
+    /// So many bytes after its head.
+    Length(u64),
+    /// With its last chunk.
+    Chunks,
+    /// Nobody can say: it is refused, or no request any more.
+    Unknown,
+}
+
+#[derive(Debug)]
+enum Left {
+    Bytes(u64),
+    Chunks(Chunks),
+    Unknown,
+}
+
 /// What is known of the bytes that follow a head.
-#[derive(Default)]
+#[derive(Debug)]
 pub(super) struct Body {
-    /// Those that came with it, kept until it is known whether they are chunks.
-    pub(super) behind: Vec<u8>,
-    /// Only a chunked body is looked at.
-    chunks: Option<Chunks>,
+    left: Left,
     pub(super) doubtful: bool,
 }
 
+impl Default for Body {
+    fn default() -> Self {
+        Body {
+            left: Left::Unknown,
+            doubtful: false,
+        }
+    }
+}
+
 impl Body {
-    /// The head is over.
-    pub(super) fn begin(&mut self, chunked: bool) {
-        let behind = std::mem::take(&mut self.behind);
-        if chunked {
-            self.chunks = Some(Chunks::default());
-            // The verdict is asked for later, by who can answer.
-            let _ = self.feed(&behind);
+    /// The head is over. `behind` came with it.
+    pub(super) fn begin(&mut self, framing: &Framing, behind: &[u8]) {
+        self.left = match framing {
+            Framing::Length(length) => Left::Bytes(*length),
+            Framing::Chunks => {
+                // They are looked at again when they are read; but a request is better refused before it has begun.
+                self.doubtful = Chunks::default().feed(behind).is_err();
+                Left::Chunks(Chunks::default())
+            }
+            Framing::Unknown => Left::Unknown,
+        };
+    }
+
+    /// Whether all of the request has come.
+    pub(super) fn is_over(&self) -> bool {
+        match &self.left {
+            Left::Bytes(left) => *left == 0,
+            Left::Chunks(chunks) => chunks.is_over(),
+            Left::Unknown => false,
         }
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<(), DoubtfulChunks> {
-        let Some(chunks) = &mut self.chunks else {
-            return Ok(());
-        };
-        let verdict = chunks.feed(bytes);
-        self.doubtful = verdict.is_err();
-        verdict
+    /// How many of the next bytes are the request's. Those of doubtful chunks are nobody else's.
+    pub(super) fn count(&self, bytes: &[u8]) -> usize {
+        match &self.left {
+            Left::Bytes(left) => usize::try_from(*left).map_or(bytes.len(), |l| l.min(bytes.len())),
+            Left::Chunks(chunks) => chunks.clone().feed(bytes).unwrap_or(bytes.len()),
+            Left::Unknown => bytes.len(),
+        }
+    }
+
+    /// Takes the next bytes and returns how many of them are the request's.
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<usize, DoubtfulChunks> {
+        match &mut self.left {
+            Left::Bytes(left) => {
+                let taken = usize::try_from(*left).map_or(bytes.len(), |l| l.min(bytes.len()));
+                *left -= taken as u64;
+                Ok(taken)
+            }
+            Left::Chunks(chunks) => {
+                let taken = chunks.feed(bytes);
+                self.doubtful |= taken.is_err();
+                taken
+            }
+            Left::Unknown => Ok(bytes.len()),
+        }
     }
 }

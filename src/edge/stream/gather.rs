@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
-use super::body::Body;
 use super::{
-    ANSWERED, ANSWERING, GuardStream, H2_OPENING_BYTES, HEAD, NEXT, OPEN, REPARSE, closed,
+    ANSWERED, ANSWERING, Body, GuardStream, H2_OPENING_BYTES, HEAD, NEXT, OPEN, REPARSE, WATCHED,
+    closed,
 };
 use crate::edge::head::{Head, Odd};
 use crate::reject::Rejection;
@@ -41,7 +41,7 @@ impl GuardStream {
                     return Poll::Ready(Gathered::Nothing);
                 }
                 Poll::Ready(Ok(())) => {
-                    self.early.extend_from_slice(buf.filled());
+                    self.early.extend(buf.filled());
                     if self.head.is_over() {
                         return Poll::Ready(Gathered::Head);
                     }
@@ -60,20 +60,54 @@ impl GuardStream {
         self.phase() == HEAD && !self.begun()
     }
 
-    pub(in crate::edge) fn has_early(&self) -> bool {
-        self.early_read < self.early.len()
+    /// A read of what belongs to the request that Pingora has, and not a byte more: what follows is the next one's.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.phase() == WATCHED {
+            self.look(cx)?;
+        }
+        let before = buf.filled().len();
+        let asked_on = self.body().is_over() && !self.ahead.is_empty();
+        let mut read = match asked_on {
+            // Whether the caller is still there shows when it is answered.
+            true => Poll::Pending,
+            false => self.poll_bytes(cx, buf),
+        };
+        let bytes = &buf.filled()[before..];
+        if !bytes.is_empty() {
+            let taken = match self.body().feed(bytes) {
+                Ok(taken) => taken,
+                Err(doubtful) => {
+                    let doubtful = io::Error::new(io::ErrorKind::InvalidData, doubtful);
+                    return Poll::Ready(Err(doubtful));
+                }
+            };
+            if taken < bytes.len() {
+                self.ahead.put_back(&bytes[taken..]);
+                buf.set_filled(before + taken);
+            }
+            if taken > 0 {
+                self.moved();
+            } else {
+                read = Poll::Pending;
+            }
+        }
+        if self.unflushed && read.is_pending() {
+            self.flush_idle(cx);
+        }
+        read
     }
 
-    pub(super) fn read_early(&mut self, buf: &mut ReadBuf<'_>) {
-        let rest = &self.early[self.early_read..];
-        let count = rest.len().min(buf.remaining());
-        buf.put_slice(&rest[..count]);
-        self.early_read += count;
-        if !self.has_early() {
-            // An idle connection is to hold nothing.
-            self.early = Vec::new();
-            self.early_read = 0;
+    /// What came ahead of its time, or else what comes.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
         }
+        self.ahead.hand_out(buf);
+        Poll::Ready(Ok(()))
     }
 
     /// A read that is not of a body.
@@ -117,13 +151,14 @@ impl GuardStream {
                 }
                 self.parsed += self.seen;
                 match self.head.feed(bytes) {
-                    Ok(of_the_head) if of_the_head < bytes.len() => {
+                    Ok(of_the_head) => {
                         let behind = &bytes[of_the_head..];
-                        let body = self.body.get_mut();
-                        let body = body.unwrap_or_else(PoisonError::into_inner);
-                        body.behind.extend_from_slice(behind);
+                        if !behind.is_empty() {
+                            self.seen -= behind.len();
+                            self.ahead.put_back(behind);
+                            buf.set_filled(before + of_the_head);
+                        }
                     }
-                    Ok(_) => {}
                     Err(Odd::RequestLine) => return self.refuse(cx, Rejection::AmbiguousTarget),
                     Err(Odd::LineEnd) => return self.refuse(cx, Rejection::AmbiguousFraming),
                 }
@@ -155,10 +190,10 @@ impl GuardStream {
     fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let left = self.rules.head_bytes.saturating_sub(self.seen);
         if self.h2.is_some() || buf.remaining() <= left {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+            return self.poll_bytes(cx, buf);
         }
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        ready!(self.poll_bytes(cx, &mut part))?;
         let read = part.filled().len();
         buf.advance(read);
         Poll::Ready(Ok(()))

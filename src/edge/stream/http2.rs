@@ -72,10 +72,23 @@ impl GuardStream {
         let bytes = &buf.filled()[before..];
         h2.turn += bytes.len();
         let bearable = h2.incoming.feed(bytes, &h2.flood);
-        if h2.flood.is_on() {
+        let flooded = h2.flood.is_on();
+        if flooded {
             self.charge();
         }
-        Poll::Ready(if bearable { Ok(()) } else { Err(closed()) })
+        if bearable {
+            return Poll::Ready(Ok(()));
+        }
+        // A flood was counted when it was told that it is one.
+        if !flooded {
+            self.set_phase(OPEN);
+            self.rules.metrics.unparsed();
+            log::warn!(
+                "closed the HTTP/2 connection of {}: it does not begin with SETTINGS",
+                Peer(self.peer)
+            );
+        }
+        Poll::Ready(Err(closed()))
     }
 
     pub(super) fn watch_outgoing(&mut self, sent: &[u8]) {

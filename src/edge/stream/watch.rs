@@ -6,10 +6,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::{GuardStream, OPEN, WATCHED};
@@ -74,26 +73,18 @@ impl GuardStream {
         }
     }
 
-    /// Looks when it is time to, and reads.
-    pub(super) fn poll_watched(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if let Some(watch) = self.watcher() {
-            while watch.tick.as_mut().poll(cx).is_ready() {
-                let now = Instant::now();
-                if let Some(over) = (watch.overseer)(now - watch.moved) {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, over)));
-                }
-                watch.tick.as_mut().reset(now + LOOK_EVERY);
+    /// Looks when it is time to.
+    pub(super) fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(watch) = self.watcher() else {
+            return Ok(());
+        };
+        while watch.tick.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if let Some(over) = (watch.overseer)(now - watch.moved) {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, over));
             }
+            watch.tick.as_mut().reset(now + LOOK_EVERY);
         }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.moved();
-        }
-        read
+        Ok(())
     }
 }
