@@ -30,7 +30,8 @@ import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
-from callers import HOST, URGENT, WINDOW, Caller, Ordinary, all_answered, attacker, bearable, times_worse, unchecked, urgent
+from callers import HOST, URGENT, WINDOW, Caller, Ordinary
+from callers import all_answered, attacker, bearable, times_worse, unchecked, urgent
 
 # What a connection may cost while its head comes, its task included: docs/operations.md.
 KIB_EACH = 24
