@@ -225,6 +225,7 @@ fn plan(routes: usize) -> Plan {
             keep_alive: second,
             connections: 20_000,
             connections_per_source: 1000,
+            floods_per_source: None,
             token_bytes: 8 << 10,
             http2_streams: 100,
             http2_header_list: 64 << 10,

@@ -59,6 +59,7 @@ fn plan(keys: std::path::PathBuf, cache_bytes: u64) -> Plan {
             keep_alive: second,
             connections: 1,
             connections_per_source: 1,
+            floods_per_source: None,
             token_bytes: 8192,
             http2_streams: 1,
             http2_header_list: 1,

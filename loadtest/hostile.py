@@ -1,17 +1,23 @@
 #!/usr/bin/env python3
 """Hostile load on a gateway that listens on loopback; loadtest/hostile.sh starts one and runs this.
 
-    hostile.py slow GATEWAY_PORT PID       10,000 connections that send a head byte by byte, an ordinary caller beside
-    hostile.py many GATEWAY_PORT ADMIN_PORT PID    100,000 distinct paths, clients and kids; the metric series
-    hostile.py http2 TLS_PORT GATEWAY_PORT ADMIN_PORT PID    rapid resets, CONTINUATION without end, and header
-                                                   bombs over TLS for five seconds each, an ordinary caller beside
+    hostile.py PART --port P --tls P --admin P --issuer URL --gateway-pid PID --demo-pid PID
 
-Prints one JSON object; exits 1 when what docs/security.md promises did not hold.
+    many     100,000 distinct paths, clients and kids; the metric series
+    slow     10,000 connections that send a head byte by byte
+    crowd    TLS greetings that were copied, fifty at a time
+    http2    rapid resets, CONTINUATION without end, and header bombs over TLS, connection after connection
+    ledger   the same against a gateway with limits.floods_per_source
+    tokens   distinct tokens, good and forged, at a fixed rate
+
+Beside all but the first there are two ordinary callers: one keeps its connection, the other opens one for each request.
+Windows with and without the attack follow each other; p50 and p99 are the medians of all windows of a kind. Prints one
+JSON object; exits 1 when what docs/security.md promises did not hold.
 """
 
+import argparse
 import base64
 import json
-import multiprocessing
 import os
 import select
 import selectors
@@ -20,11 +26,18 @@ import ssl
 import struct
 import sys
 import time
+import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
-HOST = "127.0.0.1"
+from callers import HOST, URGENT, WINDOW, Caller, Ordinary
+from callers import all_answered, attacker, bearable, times_worse, unchecked, urgent
+
 # What a connection may cost while its head comes, its task included: docs/operations.md.
 KIB_EACH = 24
+# Windows of each kind.
+ROUNDS = 5
+PROVED = "portcullis_token_verifications_total"
 DRIP = b"GET /contact HTTP/1.1\r\nHost: a\r\nX-Slow: " + b"a" * 4000
 
 
@@ -33,181 +46,148 @@ def resident_kib(pid):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
 
 
-def series(admin_port):
+def busy_seconds(pid):
+    """Processor time of all its threads so far."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def scrape(admin_port):
+    """Every metric series with its value."""
     with urllib.request.urlopen(f"http://{HOST}:{admin_port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    return sum(1 for line in text.splitlines() if line and not line.startswith("#"))
+        lines = answer.read().decode().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
 
 
-class Caller:
-    """One kept connection that asks one thing after the other."""
-
-    def __init__(self, port):
-        self.port = port
-        self.open()
-
-    def open(self):
-        self.stream = socket.create_connection((HOST, self.port), timeout=10)
-        self.stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.left = b""
-
-    def ask(self, target, fields=""):
-        self.stream.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n".encode())
-        while b"\r\n\r\n" not in self.left:
-            self.more()
-        head, self.left = self.left.split(b"\r\n\r\n", 1)
-        lines = head.lower().split(b"\r\n")
-        length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
-        while len(self.left) < length:
-            self.more()
-        self.left = self.left[length:]
-        if b"connection: close" in lines:
-            self.open()
-        return int(head.split()[1])
-
-    def more(self):
-        got = self.stream.recv(65536)
-        if not got:
-            raise ConnectionError("the gateway hung up")
-        self.left += got
+def series(admin_port):
+    return len(scrape(admin_port))
 
 
-def part(pid):
-    """One core is the attacker's and ours alone, or its load would be taken for what it does to the gateway."""
+def proved(admin_port):
+    """Signatures that were looked at, whatever came of it."""
+    local = [value for name, value in scrape(admin_port).items() if name.startswith(PROVED) and "local" in name]
+    return sum(int(value) for value in local)
+
+
+def part(gateway_pid, demo_pid):
+    """The first core is the gateway's alone; all others are for everybody else."""
     cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
+    ours = cores[:1], cores[1:] or cores
+    for pid, allowed, priority in ((gateway_pid, ours[0], 2 if URGENT else 0), (demo_pid, ours[1], 11)):
         for task in os.listdir(f"/proc/{pid}/task"):
-            os.sched_setaffinity(int(task), cores[:-1])
-        os.sched_setaffinity(0, cores[-1:])
+            os.sched_setaffinity(int(task), allowed)
+            if priority:
+                urgent(int(task), priority)
+    os.sched_setaffinity(0, ours[1])
 
 
-def ordinary(port, seconds, said):
-    """Asks every five milliseconds; says the latencies in milliseconds and the count of other answers than 200."""
-    others = sorted(set(range(os.cpu_count())) - os.sched_getaffinity(0))
-    os.sched_setaffinity(0, others or os.sched_getaffinity(0))
-    caller = Caller(port)
-    found = {"latencies": [], "refused": 0}
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        began = time.monotonic()
-        status = caller.ask("/contact")
-        found["latencies"].append((time.monotonic() - began) * 1000)
-        if status != 200:
-            found["refused"] += 1
-        time.sleep(0.005)
-    said.send(found)
-
-
-def measured(port, seconds, beside=None):
-    # A process of its own: beside a thread that attacks, a caller would measure Python's lock.
-    heard, said = multiprocessing.Pipe(duplex=False)
-    caller = multiprocessing.Process(target=ordinary, args=(port, seconds, said))
-    caller.start()
-    said.close()
-    if beside:
-        beside()
-    found = heard.recv()
-    caller.join()
-    latencies = sorted(found["latencies"])
+def slow(options, count=10_000):
+    ordinary = Ordinary(options.port, tls=False)
+    ordinary.window("warm")
+    ordinary.windows.clear()
+    before = resident_kib(options.gateway_pid)
+    for _ in range(3):
+        ordinary.window("baseline")
+    wave = attacker(drip, options.port, options.gateway_pid, count)
+    # Ten seconds and what it takes to open them all.
+    for _ in range(11):
+        ordinary.window("slow")
+    attack = wave()
+    for _ in range(3):
+        ordinary.window("baseline")
+    found = ordinary.found()
+    grown = attack["resident_kib"] - before
     return {
-        "requests": len(latencies),
-        "refused": found["refused"],
-        "p50_ms": round(latencies[len(latencies) // 2], 2),
-        "p99_ms": round(latencies[int(len(latencies) * 0.99)], 2),
+        "attack": attack,
+        "resident_kib": {"before": before, "peak": attack["resident_kib"]},
+        "ordinary": found,
+        "p99_times": times_worse(found),
+    }, bearable(found) and attack["never_ended"] == 0 and grown < KIB_EACH * count
+
+
+def drip(port, pid, count):
+    """Opens them all, each a byte in about two seconds, until the gateway has ended them."""
+    selector = selectors.DefaultSelector()
+    began = time.monotonic()
+    sockets = {}
+    ended, peak, most = [], 0, 0
+    for number in range(count):
+        # A source of its own for every 500: one source alone may have 1000.
+        stream = socket.socket()
+        stream.bind((f"127.0.1.{1 + number // 500}", 0))
+        stream.connect((HOST, port))
+        stream.setblocking(False)
+        selector.register(stream, selectors.EVENT_READ)
+        sockets[stream] = (time.monotonic(), 0)
+    at = 0
+    while sockets and time.monotonic() - began < 30:
+        for stream in list(sockets)[at % 20 :: 20]:
+            opened, sent = sockets[stream]
+            try:
+                stream.send(DRIP[sent : sent + 1])
+                sockets[stream] = (opened, sent + 1)
+            except OSError:
+                pass
+        at += 1
+        for key, _ in selector.select(timeout=0.1):
+            stream = key.fileobj
+            try:
+                if stream.recv(4096):
+                    continue
+            except OSError:
+                pass
+            selector.unregister(stream)
+            stream.close()
+            ended.append(time.monotonic() - sockets.pop(stream)[0])
+        peak = max(peak, resident_kib(pid))
+        most = max(most, len(sockets))
+    return {
+        "connections": count,
+        "open_at_once": most,
+        "never_ended": len(sockets),
+        "longest_s": round(max(ended), 1),
+        "resident_kib": peak,
     }
 
 
-def slow(port, pid, count=10_000, seconds=20):
-    baseline = measured(port, 5)
-    before = resident_kib(pid)
-    peak = {"kib": 0, "open": 0}
-    ended = []
-
-    def attack():
-        selector = selectors.DefaultSelector()
-        began = time.monotonic()
-        sockets = {}
-        for number in range(count):
-            # A source of its own for every 500: one source alone may have 1000.
-            stream = socket.socket()
-            stream.bind((f"127.0.1.{1 + number // 500}", 0))
-            stream.connect((HOST, port))
-            stream.setblocking(False)
-            selector.register(stream, selectors.EVENT_READ)
-            sockets[stream] = (time.monotonic(), 0)
-        at = 0
-        while sockets and time.monotonic() - began < seconds + 15:
-            # Each of them a byte in about two seconds.
-            for stream in list(sockets)[at % 20 :: 20]:
-                opened, sent = sockets[stream]
-                try:
-                    stream.send(DRIP[sent : sent + 1])
-                    sockets[stream] = (opened, sent + 1)
-                except OSError:
-                    pass
-            at += 1
-            for key, _ in selector.select(timeout=0.1):
-                stream = key.fileobj
-                try:
-                    if stream.recv(4096):
-                        continue
-                except OSError:
-                    pass
-                selector.unregister(stream)
-                stream.close()
-                ended.append(time.monotonic() - sockets.pop(stream)[0])
-            peak["kib"] = max(peak["kib"], resident_kib(pid))
-            peak["open"] = max(peak["open"], len(sockets))
-        peak["left"] = len(sockets)
-
-    beside = measured(port, seconds, attack)
-    return {
-        "connections": count,
-        "open_at_once": peak["open"],
-        "never_ended": peak["left"],
-        "longest_s": round(max(ended), 1),
-        "resident_kib": {"before": before, "peak": peak["kib"]},
-        "ordinary": {"baseline": baseline, "beside": beside},
-    }, peak["left"] == 0 and beside["refused"] == 0 and peak["kib"] - before < KIB_EACH * count
+def encoded(value):
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
-def token(number):
+def nobodys(number):
     """Looks like a token; its client, its key and its signature are nobody's."""
-
-    def part(value):
-        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
-
     claims = {"iss": f"http://issuer-{number}", "azp": f"client-{number}", "sub": f"s-{number}"}
-    return f"{part({'alg': 'RS256', 'kid': f'kid-{number}'})}.{part(claims)}.{'A' * 342}"
+    return f"{encoded({'alg': 'RS256', 'kid': f'kid-{number}'})}.{encoded(claims)}.{'A' * 342}"
 
 
-def many(port, admin_port, pid, count=100_000):
-    caller = Caller(port)
-    for target in ("/contact", "/nowhere", "/eazybank/accounts/x"):
+def many(options, count=100_000):
+    caller = Caller(options.port)
+    for target in ("/contact", "/nowhere", "/guarded/x"):
         caller.ask(target)
-    caller.ask("/eazybank/accounts/x", f"Authorization: Bearer {token(0)}\r\n")
-    before, resident = series(admin_port), resident_kib(pid)
+    caller.ask("/guarded/x", f"Authorization: Bearer {nobodys(0)}\r\n")
+    before, resident = series(options.admin), resident_kib(options.gateway_pid)
     began = time.monotonic()
     statuses = {}
     for number in range(count):
         if number % 2:
             status = caller.ask(f"/nowhere/{number}?q={number}", f"User-Agent: a-{number}\r\n")
         else:
-            field = f"Authorization: Bearer {token(number)}\r\nX-Request-Id: r-{number}\r\n"
-            status = caller.ask(f"/eazybank/accounts/{number}", field)
+            field = f"Authorization: Bearer {nobodys(number)}\r\nX-Request-Id: r-{number}\r\n"
+            status = caller.ask(f"/guarded/{number}", field)
         statuses[status] = statuses.get(status, 0) + 1
-    after = series(admin_port)
+    after = series(options.admin)
     return {
         "requests": count,
         "seconds": round(time.monotonic() - began, 1),
         "statuses": statuses,
         "series": {"before": before, "after": after},
-        "resident_kib": {"before": resident, "after": resident_kib(pid)},
+        "resident_kib": {"before": resident, "after": resident_kib(options.gateway_pid)},
     }, after == before
 
 
-# RFC 9113 section 4.1 and RFC 7541 appendix A: `:method GET`, `:scheme https`, `:path /`, `:authority a`.
-HEAD = b"\x82\x87\x84\x01\x01a"
+# RFC 9113 section 4.1 and RFC 7541 appendix A: `:method GET`, `:scheme https`, `:path /contact`, `:authority a`.
+HEAD = b"\x82\x87\x04\x08/contact\x01\x01a"
 HEADERS, RST_STREAM, SETTINGS, CONTINUATION = 1, 3, 4, 9
 END_STREAM, END_HEADERS = 1, 4
 
@@ -222,6 +202,14 @@ def rapid_resets():
         yield frame(HEADERS, END_HEADERS | END_STREAM, number, HEAD) + frame(
             RST_STREAM, 0, number, struct.pack(">I", 8)
         )
+
+
+def patient_resets():
+    """The same, but each is taken back when the next one is sent, so that it has been begun."""
+    cancel = struct.pack(">I", 8)
+    yield frame(HEADERS, END_HEADERS | END_STREAM, 1, HEAD)
+    for number in range(3, 200_001, 2):
+        yield frame(RST_STREAM, 0, number - 2, cancel) + frame(HEADERS, END_HEADERS | END_STREAM, number, HEAD)
 
 
 def endless_head():
@@ -241,65 +229,220 @@ def bombs():
         yield frame(HEADERS, END_HEADERS | END_STREAM, number, named)
 
 
-def assail(port, pieces, seconds):
+ATTACKS = {attack.__name__: attack for attack in (rapid_resets, patient_resets, endless_head, bombs)}
+
+
+def assail(port, name, source, seconds):
     """Connection after connection; how many were ended by the gateway, and what was written in all."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
+    context = unchecked("h2")
     until = time.monotonic() + seconds
-    ended = stalled = written = 0
+    found = {"ended": 0, "turned_away": 0, "stalled": 0, "written": 0}
     while time.monotonic() < until:
-        plain = socket.create_connection((HOST, port), timeout=10)
+        plain = socket.socket()
+        plain.settimeout(10)
+        # Not the ordinary callers' address.
+        plain.bind((source, 0))
+        begun = False
         try:
+            plain.connect((HOST, port))
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with context.wrap_socket(plain) as stream:
+                begun = True
                 stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0))
-                for piece in pieces():
+                for piece in ATTACKS[name]():
                     stream.sendall(piece)
-                    written += len(piece)
+                    found["written"] += len(piece)
                     if time.monotonic() > until:
                         break
                     # It says goodbye, and takes what comes behind that for a moment.
                     if select.select([stream], [], [], 0)[0] and not stream.recv(65536):
                         raise ConnectionError
         except TimeoutError:
-            stalled += 1
+            found["stalled"] += 1
         except OSError:
-            ended += 1
-    return {
-        "connections_ended": ended,
-        "stalled": stalled,
-        "mib_written": round(written / 2**20, 1),
-    }
+            found["ended" if begun else "turned_away"] += 1
+        finally:
+            plain.close()
+    return found
 
 
-def http2(tls_port, port, admin_port, pid):
-    baseline = measured(port, 5)
-    series_before, before = series(admin_port), resident_kib(pid)
-    found = {}
-    held = True
-    for pieces in (rapid_resets, endless_head, bombs):
-        attack = {}
-        beside = measured(port, 5, lambda: attack.update(assail(tls_port, pieces, 5)))
-        found[pieces.__name__] = attack | {"ordinary": beside, "resident_kib": resident_kib(pid)}
-        held = held and beside["refused"] == 0 and attack["connections_ended"] > 0
-    after = series(admin_port)
+def http2(options, attackers=2):
+    ordinary = Ordinary(options.tls, tls=True)
+    ordinary.window("warm")
+    ordinary.windows.clear()
+    series_before, before, peak = series(options.admin), resident_kib(options.gateway_pid), 0
+    attacks = {name: {"ended": 0, "turned_away": 0, "stalled": 0, "written": 0, "busy": 0} for name in ATTACKS}
+    for _ in range(ROUNDS):
+        ordinary.window("baseline")
+        for name, total in attacks.items():
+            busy, began = busy_seconds(options.gateway_pid), time.monotonic()
+            waits = [attacker(assail, options.tls, name, f"127.0.2.{n + 1}", WINDOW) for n in range(attackers)]
+            ordinary.window(name)
+            for found in (wait() for wait in waits):
+                for what, much in found.items():
+                    total[what] += much
+            total["busy"] += busy_seconds(options.gateway_pid) - busy
+            total["took"] = total.get("took", 0) + time.monotonic() - began
+            peak = max(peak, resident_kib(options.gateway_pid))
+    for total in attacks.values():
+        total["mib_written"] = round(total.pop("written") / 2**20, 1)
+        total["core"] = round(total.pop("busy") / total.pop("took"), 2)
+    after = series(options.admin)
+    found = ordinary.found()
+    held = bearable(found) and all(total["ended"] > 0 for total in attacks.values())
     return {
-        "baseline": baseline,
-        "attacks": found,
+        "attacks": attacks,
         "series": {"before": series_before, "after": after},
-        "resident_kib": {"before": before, "after": resident_kib(pid)},
+        "resident_kib": {"before": before, "peak": peak, "after": resident_kib(options.gateway_pid)},
+        "ordinary": found,
+        "p99_times": times_worse(found),
     }, held and after == series_before
 
 
+def greeting():
+    """The first flight of a client: whoever has seen one can send it again and again."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = unchecked("h2").wrap_bio(incoming, outgoing)
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return outgoing.read()
+
+
+def greet(port, seconds, at_once):
+    said, greeted, until = greeting(), 0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        streams = []
+        for _ in range(at_once):
+            stream = socket.socket()
+            stream.bind(("127.0.3.1", 0))
+            stream.connect((HOST, port))
+            stream.sendall(said)
+            streams.append(stream)
+        for stream in streams:
+            stream.recv(1)
+            stream.close()
+        greeted += at_once
+    return greeted
+
+
+def crowd(options, at_once=50):
+    ordinary = Ordinary(options.tls, tls=True)
+    ordinary.window("warm")
+    ordinary.windows.clear()
+    greeted = 0
+    for _ in range(ROUNDS):
+        ordinary.window("baseline")
+        wait = attacker(greet, options.tls, WINDOW, at_once)
+        ordinary.window("crowd")
+        greeted += wait()
+    found = ordinary.found()
+    return {
+        "at_once": at_once,
+        "greeted_per_second": round(greeted / ROUNDS / WINDOW),
+        "ordinary": found,
+        "p99_times": times_worse(found),
+    }, all_answered(found)
+
+
+def token(issuer):
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": "eazybank-accounts-reader-cc",
+        "client_secret": "demo-only-accounts-reader-cc",
+    }
+    url = f"{issuer}/protocol/openid-connect/token"
+    with urllib.request.urlopen(url, urllib.parse.urlencode(form).encode(), timeout=10) as answer:
+        return json.load(answer)["access_token"]
+
+
+def forged(good, number):
+    """With a name of its own, and another token's signature."""
+    head, claims, signature = good.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    return f"{head}.{encoded(claims | {'jti': f'forged-{number}'})}.{signature}"
+
+
+def present(port, tokens, rate, seconds):
+    """One request after the other, each when its time has come; statuses, and how late the last one was."""
+    caller, statuses = Caller(port), {}
+    began, asked = time.monotonic(), 0
+    while asked < rate * seconds:
+        wait = began + asked / rate - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        status = caller.ask("/guarded", f"Authorization: Bearer {tokens[asked % len(tokens)]}\r\n")
+        statuses[status] = statuses.get(status, 0) + 1
+        asked += 1
+    return {"statuses": statuses, "late_s": round(-wait if wait < 0 else 0, 3)}
+
+
+def tokens(options, count=3000, rate=1500):
+    """As many good ones as forged ones. The cache holds far fewer, so that each is new again when its turn comes."""
+    with ThreadPoolExecutor(4) as pool:
+        good = list(pool.map(lambda _: token(options.issuer), range(count)))
+    bad = [forged(good[0], number) for number in range(count)]
+    usual = token(options.issuer)
+    ordinary = Ordinary(options.port, tls=False, target="/guarded", fields=f"Authorization: Bearer {usual}\r\n")
+    for warm in (bad, good):
+        present(options.port, warm, rate, 0.5)
+    ordinary.window("warm")
+    ordinary.windows.clear()
+    series_before, before = series(options.admin), resident_kib(options.gateway_pid)
+    statuses, late, busy, took, at = {}, 0, 0, 0, 0
+    proved_before = proved(options.admin)
+    share = int(rate * WINDOW)
+    for _ in range(ROUNDS):
+        ordinary.window("baseline")
+        used, began = busy_seconds(options.gateway_pid), time.monotonic()
+        waits = []
+        for kind in (good, bad):
+            slice_ = [kind[(at + number) % count] for number in range(share)]
+            waits.append(attacker(present, options.port, slice_, rate, WINDOW))
+        at += share
+        ordinary.window("tokens")
+        for found in (wait() for wait in waits):
+            late = max(late, found["late_s"])
+            for status, much in found["statuses"].items():
+                statuses[status] = statuses.get(status, 0) + much
+        busy += busy_seconds(options.gateway_pid) - used
+        took += time.monotonic() - began
+    after, resident = series(options.admin), resident_kib(options.gateway_pid)
+    found = ordinary.found()
+    return {
+        "distinct": 2 * count,
+        "presented": sum(statuses.values()),
+        "proved": proved(options.admin) - proved_before,
+        "offered_per_second": 2 * rate,
+        "most_late_s": late,
+        "core": round(busy / took, 2),
+        "statuses": statuses,
+        "series": {"before": series_before, "after": after},
+        "resident_kib": {"before": before, "after": resident},
+        "ordinary": found,
+        "p99_times": times_worse(found),
+    }, bearable(found) and after == series_before and set(statuses) == {200, 401}
+
+
+PARTS = {"many": many, "slow": slow, "crowd": crowd, "http2": http2, "ledger": http2, "tokens": tokens}
+
+
 def main():
-    what, *numbers = sys.argv[1:]
-    parts = {"slow": slow, "many": many, "http2": http2}
-    numbers = [int(number) for number in numbers]
-    part(numbers[-1])
-    result, held = parts[what](*numbers)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS)
+    for number in ("--port", "--tls", "--admin", "--gateway-pid", "--demo-pid"):
+        parser.add_argument(number, type=int, required=True)
+    parser.add_argument("--issuer", required=True)
+    options = parser.parse_args()
+    part(options.gateway_pid, options.demo_pid)
+    began = time.monotonic()
+    result, held = PARTS[options.part](options)
     result["date"] = time.strftime("%Y-%m-%d", time.gmtime())
     result["cores"] = os.cpu_count()
-    print(json.dumps({what: result}))
+    result["load"] = os.getloadavg()[0]
+    result["took_s"] = round(time.monotonic() - began, 1)
+    print(json.dumps({options.part: result}))
     sys.exit(0 if held else 1)
 
 

@@ -109,7 +109,8 @@ impl Limiter {
         Self::with_keys(limit, KEYS)
     }
 
-    fn with_keys(limit: &RateLimit, keys: u64) -> Self {
+    /// With room for so many keys.
+    pub fn with_keys(limit: &RateLimit, keys: u64) -> Self {
         let every = nanos(limit.every);
         // Rounded up: what does not divide evenly admits a little less, never more.
         let interval = every.div_ceil(u64::from(limit.requests.max(1))).max(1);
@@ -136,7 +137,7 @@ impl Limiter {
 
     /// Counts one call at `now` (monotonic). A refused call costs nothing.
     pub fn check(&self, caller: Caller<'_>, now: Duration) -> Result<(), RetryAfter> {
-        let key = [0, 1].map(|i| self.hashers[i].hash_one(caller));
+        let key = self.key(caller);
         let bucket = match self.buckets.get(&key) {
             Some(bucket) => bucket,
             None => self.new_bucket(&key),
@@ -154,6 +155,20 @@ impl Limiter {
                 let seconds = refused.div_ceil(1_000_000_000).max(1);
                 RetryAfter(u32::try_from(seconds).unwrap_or(u32::MAX))
             })
+    }
+
+    /// Whether another call would be refused; counts nothing, and remembers nobody.
+    pub fn would_refuse(&self, caller: Caller<'_>, now: Duration) -> bool {
+        let now = nanos(now);
+        let bucket = self.buckets.get(&self.key(caller));
+        bucket.is_some_and(|full_at| {
+            let next = full_at.load(Ordering::Relaxed).max(now);
+            next.saturating_add(self.interval) - now > self.capacity
+        })
+    }
+
+    fn key(&self, caller: Caller<'_>) -> Key {
+        [0, 1].map(|i| self.hashers[i].hash_one(caller))
     }
 
     /// Two first calls of one caller get one bucket.
@@ -228,6 +243,20 @@ mod tests {
         assert_eq!(limiter.check(client("a"), at(7500)), Err(RetryAfter(3)));
         assert_eq!(limiter.check(client("a"), at(9_999)), Err(RetryAfter(1)));
         assert_eq!(limiter.check(client("a"), at(10_000)), Ok(()));
+    }
+
+    #[test]
+    fn looking_is_not_calling() {
+        let limiter = limiter(1, SECOND, 2);
+        assert!(!limiter.would_refuse(client("a"), at(0)));
+        for _ in 0..2 {
+            assert!(!limiter.would_refuse(client("a"), at(0)));
+            assert_eq!(limiter.check(client("a"), at(0)), Ok(()));
+        }
+        assert!(limiter.would_refuse(client("a"), at(999)));
+        assert!(!limiter.would_refuse(client("a"), at(1000)));
+        assert!(!limiter.would_refuse(client("b"), at(0)));
+        assert_eq!(limiter.buckets.len(), 1);
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::background::Background;
 use crate::clock::Clock;
 use crate::config::plan::Plan;
 use crate::config::secret::Text;
-use crate::edge::{Bounds, Front, GuardApp, Tls};
+use crate::edge::{Bounds, Front, GuardApp, Tls, Turns};
 use crate::forward::Stripper;
 use crate::gateway::{Current, Gateway, Proxy};
 use crate::limit::Limiters;
@@ -322,6 +322,7 @@ impl Bound {
                 Front {
                     tls,
                     proxies: plan.listeners[index].proxy_protocol.clone(),
+                    turns: Turns::new(plan.server.threads),
                 },
                 bounds.clone(),
             );

@@ -65,6 +65,7 @@ pub(crate) fn limits() -> Limits {
         keep_alive: Duration::from_secs(75),
         connections: 20_000,
         connections_per_source: 1000,
+        floods_per_source: None,
         token_bytes: 8 * 1024,
         http2_streams: 100,
         http2_header_list: 64 * 1024,

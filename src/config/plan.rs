@@ -109,6 +109,8 @@ pub struct Limits {
     pub keep_alive: Duration,
     pub connections: usize,
     pub connections_per_source: usize,
+    /// Connections that may end because they flooded us, by source. `None`: nothing is held against a source.
+    pub floods_per_source: Option<RateLimit>,
     pub token_bytes: usize,
     pub http2_streams: u32,
     pub http2_header_list: u32,

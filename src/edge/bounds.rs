@@ -1,11 +1,12 @@
 //! What connections are held to. It comes from `limits`, which a reload may change.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::ledger::Ledger;
 use super::{Connections, Peer};
 use crate::config::plan::Limits;
 use crate::observe::metrics::Metrics;
@@ -22,7 +23,7 @@ pub struct Bounds {
 impl Bounds {
     pub fn new(limits: &Limits, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Bounds {
-            rules: ArcSwap::from_pointee(Rules::of(limits, metrics.clone())),
+            rules: ArcSwap::from_pointee(Rules::of(limits, metrics.clone(), None)),
             connections: Connections::new(limits),
             metrics,
         })
@@ -30,7 +31,8 @@ impl Bounds {
 
     pub fn adopt(&self, limits: &Limits) {
         self.connections.adopt(limits);
-        let rules = Rules::of(limits, self.metrics.clone());
+        let old = self.rules.load().ledger.clone();
+        let rules = Rules::of(limits, self.metrics.clone(), old.as_ref());
         self.rules.store(Arc::new(rules));
     }
 
@@ -52,11 +54,13 @@ pub(super) struct Rules {
     pub(super) http2_idle: Duration,
     pub(super) http2_header_list: u32,
     pub(super) http2_streams: u32,
+    /// `None`: nothing is held against a source.
+    pub(super) ledger: Option<Arc<Ledger>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Rules {
-    pub(super) fn of(limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    fn of(limits: &Limits, metrics: Arc<Metrics>, ledger: Option<&Arc<Ledger>>) -> Self {
         Rules {
             head_timeout: limits.header_timeout,
             head_bytes: limits.header_bytes,
@@ -64,8 +68,15 @@ impl Rules {
             http2_idle: limits.http2_idle,
             http2_header_list: limits.http2_header_list,
             http2_streams: limits.http2_streams,
+            ledger: Ledger::of(limits.floods_per_source.as_ref(), ledger),
             metrics,
         }
+    }
+
+    /// Whether new connections of this source are closed for now, for what its others have done.
+    pub(super) fn is_shut(&self, source: IpAddr) -> bool {
+        let ledger = self.ledger.as_ref();
+        ledger.is_some_and(|ledger| ledger.is_shut(source))
     }
 
     /// Counts and logs a request that was refused before any hook saw it, without its bytes.

@@ -21,6 +21,7 @@ const HEADERS: u8 = 0x1;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
+const CONTINUATION: u8 = 0x9;
 const END_STREAM: u8 = 0x1;
 /// Of SETTINGS.
 const ACK: u8 = 0x1;
@@ -30,19 +31,41 @@ const NO_ERROR: u32 = 0x0;
 const INTERNAL_ERROR: u32 = 0x2;
 const REFUSED_STREAM: u32 = 0x7;
 const CANCEL: u32 = 0x8;
+const COMPRESSION_ERROR: u32 = 0x9;
+const ENHANCE_YOUR_CALM: u32 = 0xb;
 
 /// Requests that a caller may take back at once, and how many a second from then on: nghttp2's figures. Each costs us
 /// a whole judgement, and the caller next to nothing (CVE-2023-44487, rapid reset).
 const RESETS: f64 = 1000.0;
 const RESETS_PER_SECOND: f64 = 33.0;
+/// After so many of them its next requests wait until nobody else does.
+const HASTY: f64 = 100.0;
 
-/// Said by the guard of a connection's bytes, heard by whoever accepts its requests.
+/// What the guard of a connection's bytes, and whoever accepts its requests, have to tell each other.
 #[derive(Debug, Default)]
-pub(super) struct Flood(AtomicBool);
+pub(super) struct Flood {
+    on: AtomicBool,
+    hasty: AtomicBool,
+    clumsy: AtomicBool,
+}
 
 impl Flood {
     pub(super) fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.on.load(Ordering::Relaxed)
+    }
+
+    /// The caller has taken back so many requests that the next one may go the same way.
+    pub(super) fn is_near(&self) -> bool {
+        self.hasty.load(Ordering::Relaxed)
+    }
+
+    /// The connection is ended for requests that are malformed, and not for what it floods us with.
+    pub(super) fn deny(&self) {
+        self.clumsy.store(true, Ordering::Relaxed);
+    }
+
+    fn is_denied(&self) -> bool {
+        self.clumsy.load(Ordering::Relaxed)
     }
 }
 
@@ -134,6 +157,8 @@ pub(super) struct Incoming {
     begun: bool,
     resets: f64,
     filled: Option<Instant>,
+    /// Bytes of the header block that came last.
+    block: usize,
 }
 
 impl Incoming {
@@ -143,6 +168,7 @@ impl Incoming {
             begun: false,
             resets: RESETS,
             filled: None,
+            block: 0,
         }
     }
 
@@ -150,11 +176,16 @@ impl Incoming {
     /// as it has to: with SETTINGS (RFC 9113 section 3.4), which h2 does not insist on.
     pub(super) fn feed(&mut self, bytes: &[u8], flood: &Flood) -> bool {
         let (mut taken_back, mut opened) = (0, true);
-        let begun = &mut self.begun;
+        let (begun, block) = (&mut self.begun, &mut self.block);
         self.frames.feed(bytes, |frame| {
             opened &= *begun || frame.kind == SETTINGS && frame.flags & ACK == 0;
             *begun = true;
-            taken_back += u32::from(frame.kind == RST_STREAM);
+            match frame.kind {
+                RST_STREAM => taken_back += 1,
+                HEADERS => *block = frame.length,
+                CONTINUATION => *block = block.saturating_add(frame.length),
+                _ => {}
+            }
         });
         if !opened {
             return false;
@@ -167,10 +198,23 @@ impl Incoming {
         self.filled = Some(now);
         let refilled = self.resets + passed.as_secs_f64() * RESETS_PER_SECOND;
         self.resets = refilled.min(RESETS) - f64::from(taken_back);
+        let hasty = self.resets <= RESETS - HASTY;
+        flood.hasty.store(hasty, Ordering::Relaxed);
         if self.resets < 0.0 {
-            flood.0.store(true, Ordering::Relaxed);
+            flood.on.store(true, Ordering::Relaxed);
         }
         self.resets > -RESETS
+    }
+
+    /// Whether a connection that ends with this error code ends for a flood. h2 says ENHANCE_YOUR_CALM for resets, for
+    /// CONTINUATION, empty DATA and header bombs; a block that is longer than a list may be it sometimes calls an
+    /// error of compression.
+    pub(super) fn is_flood(&self, code: u32, flood: &Flood, header_list: u32) -> bool {
+        match code {
+            ENHANCE_YOUR_CALM => !flood.is_denied(),
+            COMPRESSION_ERROR => self.block as u64 > u64::from(header_list),
+            _ => false,
+        }
     }
 }
 
@@ -250,127 +294,4 @@ impl Outgoing {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-        frame.extend_from_slice(&[kind, flags]);
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        frame
-    }
-
-    fn seen(bytes: &[u8], skip: usize, step: usize) -> Vec<(u8, u32, usize)> {
-        let mut frames = Frames::after(skip);
-        let mut seen = Vec::new();
-        for part in bytes.chunks(step) {
-            frames.feed(part, |f| seen.push((f.kind, f.stream, f.length)));
-        }
-        seen
-    }
-
-    #[test]
-    fn frames_are_found_however_they_are_cut() {
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        bytes.extend(frame(4, 0, 0, &[]));
-        bytes.extend(frame(0, 1, 1, &[7; 1000]));
-        bytes.extend(frame(RST_STREAM, 0, 3, &[0, 0, 0, 8]));
-        bytes.extend(frame(6, 0, 0, &[1; 8]));
-        bytes.extend(frame(1, 4, 5, &[9; 9]));
-        let all = vec![(4, 0, 0), (0, 1, 1000), (3, 3, 4), (6, 0, 8), (1, 5, 9)];
-        for step in [1, 2, 8, 9, 10, 17, 33, 100_000] {
-            assert_eq!(seen(&bytes, PREFACE, step), all, "{step}");
-        }
-    }
-
-    #[test]
-    fn settings_come_first() {
-        for (first, fine) in [
-            (frame(SETTINGS, 0, 0, &[]), true),
-            (frame(SETTINGS, ACK, 0, &[]), false),
-            (frame(HEADERS, 5, 1, &[0x82]), false),
-            (frame(6, 0, 0, &[0; 8]), false),
-            (frame(0x42, 0, 0, &[]), false),
-        ] {
-            let bytes = [&[0; PREFACE], &first[..]].concat();
-            for step in [1, 10, 100] {
-                let mut incoming = Incoming::new();
-                let mut parts = bytes.chunks(step);
-                let all = parts.all(|part| incoming.feed(part, &Flood::default()));
-                assert_eq!(all, fine, "{first:?}");
-            }
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn resets_are_counted_over_time() {
-        let (mut incoming, flood) = (Incoming::new(), Flood::default());
-        let mut preface = vec![0; PREFACE];
-        preface.extend(frame(SETTINGS, 0, 0, &[]));
-        assert!(incoming.feed(&preface, &flood));
-        let reset = frame(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
-        for _ in 0..1000 {
-            assert!(incoming.feed(&reset, &flood));
-        }
-        assert!(!flood.is_on());
-        tokio::time::advance(Duration::from_secs(2)).await;
-        for _ in 0..66 {
-            assert!(incoming.feed(&reset, &flood));
-        }
-        assert!(!flood.is_on());
-        assert!(incoming.feed(&reset, &flood));
-        assert!(flood.is_on());
-        let more = (0..1000).take_while(|_| incoming.feed(&reset, &flood));
-        assert_eq!(more.count(), 998);
-    }
-
-    #[test]
-    fn refusals_are_told_from_answers() {
-        use Refused::{Connection, Request};
-        let bare = |status: &[u8]| frame(HEADERS, 5, 1, status);
-        for (sent, refused) in [
-            (bare(&[0x8c]), vec![Request(Rejection::DoubtfulHost)]),
-            (
-                bare(&[0x48, 0x83, 1, 2, 3]),
-                vec![Request(Rejection::HeaderTooLarge)],
-            ),
-            (
-                [bare(&[0xbe]), frame(RST_STREAM, 0, 1, &[0, 0, 0, 1])].concat(),
-                vec![Request(Rejection::HeaderTooLarge)],
-            ),
-            // With more than a status, or more to come.
-            (bare(&[0x8c; 20]), vec![]),
-            (frame(HEADERS, 4, 1, &[0x88]), vec![]),
-            // Trailers.
-            (
-                [frame(HEADERS, 4, 1, &[0x88]), bare(&[0xbe])].concat(),
-                vec![],
-            ),
-            (
-                [
-                    frame(HEADERS, 4, 3, &[0x88]),
-                    frame(DATA, 1, 3, &[1]),
-                    bare(&[0xbe]),
-                ]
-                .concat(),
-                vec![Request(Rejection::HeaderTooLarge)],
-            ),
-            (
-                frame(RST_STREAM, 0, 3, &[0, 0, 0, 1]),
-                vec![Request(Rejection::MalformedRequest)],
-            ),
-            (frame(RST_STREAM, 0, 3, &[0, 0, 0, 7]), vec![]),
-            (frame(RST_STREAM, 0, 3, &[0, 0, 0, 8]), vec![]),
-            (frame(GOAWAY, 0, 0, &[0; 8]), vec![]),
-            (
-                frame(GOAWAY, 0, 0, &[0, 0, 0, 9, 0, 0, 0, 11, b'x']),
-                vec![Connection(11)],
-            ),
-        ] {
-            let mut seen = Vec::new();
-            Outgoing::new().feed(&sent, |what| seen.push(what));
-            assert_eq!(seen, refused, "{}", sent.escape_ascii());
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,10 @@
 //! words, tells a caller that abuses the connection so, and says goodbye to one that is idle or has asked enough (RFC 9113
 //! section 6.8).
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,12 +72,14 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let mut leaving = false;
     let (mut requests, mut malformed) = (0, 0);
     let most = app.server_options().and_then(|o| o.keepalive_request_limit);
+    // What is there to be accepted now has waited for others.
+    let mut waited = false;
     loop {
         let patience = if leaving { Some(GOODBYE) } else { idle };
         let accepted = tokio::select! {
             biased;
             _ = stopping.changed(), if !leaving => None,
-            accepted = HttpSession::from_h2_conn(&mut connection, digest.clone()) => Some(accepted),
+            accepted = accept(&mut connection, &digest, &mut waited) => Some(accepted),
             () = idleness(&mut living, patience) => {
                 if leaving {
                     return;
@@ -92,15 +97,24 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             // A caller that is gone, an error that h2 has told it, or the end.
             Err(_) | Ok(None) => return,
             Ok(Some(H2Accept::Rejected)) => malformed += 1,
-            Ok(Some(H2Accept::Session(session))) => {
-                let session = ServerSession::new_http2(session);
-                let living = Living::new(&alive);
-                if session.req_header().method == Method::CONNECT {
-                    tokio::spawn(refuse_connect(session, rules.clone(), living));
-                } else {
-                    spawn(app, session, living, shutdown);
+            Ok(Some(H2Accept::Session(mut session))) => {
+                if flood.is_near() && !waited {
+                    behind_others(&mut connection).await;
+                    waited = true;
+                }
+                if !is_taken_back(&mut session) {
+                    let session = ServerSession::new_http2(session);
+                    let living = Living::new(&alive);
+                    if session.req_header().method == Method::CONNECT {
+                        tokio::spawn(refuse_connect(session, rules.clone(), living));
+                    } else {
+                        spawn(app, session, living, shutdown);
+                    }
                 }
             }
+        }
+        if malformed >= MALFORMED && !flood.is_on() {
+            flood.deny();
         }
         if malformed >= MALFORMED || flood.is_on() {
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -112,6 +126,35 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
             leaving = true;
         }
     }
+}
+
+/// The next request. `waited` holds until there is none.
+async fn accept(
+    connection: &mut Connection<Stream, Bytes>,
+    digest: &Arc<Digest>,
+    waited: &mut bool,
+) -> pingora::Result<Option<H2Accept>> {
+    let mut accepted = pin!(HttpSession::from_h2_conn(connection, digest.clone()));
+    poll_fn(|cx| {
+        let accepted = accepted.as_mut().poll(cx);
+        *waited &= accepted.is_ready();
+        accepted
+    })
+    .await
+}
+
+/// Until nobody else has anything to do, and what came meanwhile has been read: it may take the request back.
+async fn behind_others(connection: &mut Connection<Stream, Bytes>) {
+    tokio::task::yield_now().await;
+    // Whatever is wrong with it shows when the next request is accepted.
+    poll_fn(|cx| Poll::Ready(connection.poll_closed(cx).is_ready())).await;
+}
+
+/// Whether the caller has reset the stream already: its HEADERS and its RST_STREAM came together. Such a request would
+/// be judged, and a peer asked, for nobody.
+fn is_taken_back(session: &mut HttpSession) -> bool {
+    let nobody = &mut Context::from_waker(Waker::noop());
+    pin!(session.idle()).poll(nobody).is_ready()
 }
 
 fn spawn<A: HttpServerApp + Send + Sync + 'static>(
@@ -140,7 +183,7 @@ async fn idleness(living: &mut watch::Receiver<usize>, idle: Option<Duration>) {
 
 /// Lets what was said last leave, and takes nothing more.
 async fn goodbye(mut connection: Connection<Stream, Bytes>) {
-    let closed = std::future::poll_fn(|cx| connection.poll_closed(cx));
+    let closed = poll_fn(|cx| connection.poll_closed(cx));
     // Whoever does not listen is left.
     let _ = tokio::time::timeout(GOODBYE, closed).await;
 }

@@ -211,7 +211,7 @@ async fn caps_hold_for_the_process_and_for_each_source() {
     }
     let mut third = connect().await;
     ends(&mut third).await;
-    assert!(edge.counted("portcullis_connections_refused_total 1"));
+    assert!(edge.counted("portcullis_connections_refused_total{reason=\"too_many\"} 1"));
     assert!(edge.counted("portcullis_connections_open{listener=\"127.0.0.1:8072\"} 2"));
 
     // Of unknown source: only the cap of the whole holds.

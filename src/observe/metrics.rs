@@ -15,7 +15,7 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, TextEncoder};
 
 pub use issuer::IssuerMetrics;
 pub use labels::{
-    Asked, Carried, Heard, Judged, Kept, Looked, ProofSource, Refresh, Reload, Unopened,
+    Asked, Carried, Heard, Judged, Kept, Looked, ProofSource, Refresh, Reload, TurnedAway, Unopened,
 };
 pub use upstream::UpstreamMetrics;
 
@@ -43,6 +43,7 @@ pub struct Metrics {
     connections: Vec<IntGauge>,
     unopened: Vec<[IntCounter; 4]>,
     tls_reloads: Vec<[IntCounter; 2]>,
+    turned_away: [IntCounter; 2],
 }
 
 struct RouteHandles {
@@ -131,6 +132,8 @@ impl Metrics {
                         .map(|outcome| f.tls_reloads.with_label_values(&[&*listener.name, outcome]))
                 })
                 .collect(),
+            turned_away: ["too_many", "flooded"]
+                .map(|why| f.refused_connections.with_label_values(&[why])),
             families,
         })
     }
@@ -233,9 +236,9 @@ impl Metrics {
         self.request(None, &http::Method::CONNECT, status, Duration::ZERO);
     }
 
-    /// A connection was closed at once because too many were open.
-    pub fn connection_refused(&self) {
-        self.families.refused_connections.inc();
+    /// A connection was closed at once.
+    pub fn connection_refused(&self, why: TurnedAway) {
+        self.turned_away[why as usize].inc();
     }
 
     /// How many access-log lines have been lost since the start.

@@ -2,6 +2,7 @@
 //! A row says what the caller gets; that nothing unclean and nothing refused reached the upstream is the driver's to
 //! check, for every row.
 
+mod conduct;
 mod deadlines;
 mod floods;
 mod http1;

@@ -216,9 +216,10 @@ fn limits_count_whom_the_balancer_names() {
     // One too many of the same caller's, though all of them are the balancer's.
     assert_eq!(open(1).1, None);
     assert_eq!(open(3).1, Some(200));
-    bench
-        .gateway
-        .counts("portcullis_connections_refused_total", 1.0);
+    bench.gateway.counts(
+        "portcullis_connections_refused_total{reason=\"too_many\"}",
+        1.0,
+    );
 }
 
 #[test]
@@ -266,9 +267,10 @@ fn caps_hold_before_the_handshake() {
     bench.gateway.counts(open, 2.0);
     let mut third = Connection::open(bench.secure());
     assert!(third.is_closed());
-    bench
-        .gateway
-        .counts("portcullis_connections_refused_total", 1.0);
+    bench.gateway.counts(
+        "portcullis_connections_refused_total{reason=\"too_many\"}",
+        1.0,
+    );
     drop(held);
     bench.gateway.counts(open, 0.0);
     let mut client = open_tls(bench.secure(), NAME, bench.trusting()).unwrap();

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use crate::config::diagnostic::Fault;
 use crate::config::format;
 use crate::config::plan::{
-    AdminPlan, Limits, ListenerPlan, ListenerTls, PublicUrl, RevocationsPlan, ServerPlan,
-    TokenCachePlan,
+    AdminPlan, Limits, ListenerPlan, ListenerTls, PublicUrl, RateLimit, RatePer, RevocationsPlan,
+    ServerPlan, TokenCachePlan,
 };
 use crate::config::view::{Spot, View};
 
@@ -186,6 +186,7 @@ pub(super) fn limits(view: &View<'_>, context: &mut Context<'_>) -> Limits {
         keep_alive: view.duration("keep_alive"),
         connections: view.number("connections"),
         connections_per_source: view.number("connections_per_source"),
+        floods_per_source: floods(&view.block("floods_per_source")),
         token_bytes: bytes(view, "token_bytes"),
         http2_streams: http2.number("streams"),
         http2_header_list: u32::try_from(http2.size("header_list")).unwrap_or(u32::MAX),
@@ -208,6 +209,16 @@ pub(super) fn limits(view: &View<'_>, context: &mut Context<'_>) -> Limits {
         limits.connections_per_source > limits.connections,
     );
     limits
+}
+
+fn floods(view: &View<'_>) -> Option<RateLimit> {
+    let connections = view.number("connections");
+    view.present().then(|| RateLimit {
+        per: RatePer::Source,
+        requests: connections,
+        every: view.duration("every"),
+        burst: view.optional_number("burst").unwrap_or(connections),
+    })
 }
 
 fn contradiction(spot: &Spot<'_>, bound: &str, context: &mut Context<'_>) {

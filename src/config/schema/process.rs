@@ -270,6 +270,12 @@ static LIMITS: Block = Block {
             "Connections from one address.",
         )
         .default("1000"),
+        key(
+            "floods_per_source",
+            Kind::Block(&FLOODS),
+            "How often one address may have connections ended because they flood HTTP/2; beyond it new ones are closed at once.",
+        )
+        .absent("off"),
         key("token_bytes", SIZE, "Bytes of a bearer token; more is 400.").default("8KiB"),
         key("http2", Kind::Block(&HTTP2), "HTTP/2 alone."),
     ],
@@ -277,6 +283,17 @@ static LIMITS: Block = Block {
         "timeout",
         "a request's timeout is set per route: `routes[].timeout`",
     )],
+};
+
+static FLOODS: Block = Block {
+    name: "limits.floods_per_source",
+    doc: "A bucket for each source that holds `burst` and gains `connections` every `every`. Floods are resets, CONTINUATION without end, empty DATA and header bombs. Leave it off where many callers come from one address.",
+    keys: &[
+        key("connections", MANY, "Flooded connections gained.").required(),
+        key("every", DURATION, "In this time.").default("1s"),
+        key("burst", MANY, "Flooded connections at once.").absent("`connections`"),
+    ],
+    misplaced: &[],
 };
 
 static HTTP2: Block = Block {

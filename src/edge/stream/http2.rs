@@ -1,7 +1,7 @@
 //! HTTP/2 through the guard: its frames are watched, and its opening is bounded.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -12,11 +12,19 @@ use crate::edge::Peer;
 use crate::edge::frames::{Flood, Incoming, Outgoing, Refused};
 use crate::request::RequestId;
 
+/// Bytes that a connection may bring before others have their turn. h2 takes frames for as long as there are any, and
+/// some cost far more than the bytes that they come in.
+const TURN: usize = 16 << 10;
+
 /// HTTP/2 as it passes by.
 pub(super) struct Http2 {
     incoming: Incoming,
     outgoing: Outgoing,
     flood: Arc<Flood>,
+    /// Bytes of this turn.
+    turn: usize,
+    /// It has been held against its source.
+    charged: bool,
 }
 
 impl Http2 {
@@ -25,6 +33,8 @@ impl Http2 {
             incoming: Incoming::new(),
             outgoing: Outgoing::new(),
             flood: Arc::default(),
+            turn: 0,
+            charged: false,
         }
     }
 }
@@ -41,22 +51,36 @@ impl GuardStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.phase() == OPEN {
-            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        } else {
-            ready!(self.poll_head(cx, buf))?;
+        if let Some(h2) = &mut self.h2
+            && h2.turn >= TURN
+        {
+            h2.turn = 0;
+            return later(cx);
         }
-        let bytes = &buf.filled()[before..];
-        let bearable = match &mut self.h2 {
-            Some(h2) => h2.incoming.feed(bytes, &h2.flood),
-            None => true,
+        let before = buf.filled().len();
+        let read = match self.phase() {
+            OPEN => Pin::new(&mut self.inner).poll_read(cx, buf),
+            _ => self.poll_head(cx, buf),
         };
+        let Some(h2) = &mut self.h2 else {
+            return read;
+        };
+        if read.is_pending() {
+            h2.turn = 0;
+        }
+        ready!(read)?;
+        let bytes = &buf.filled()[before..];
+        h2.turn += bytes.len();
+        let bearable = h2.incoming.feed(bytes, &h2.flood);
+        let flooded = h2.flood.is_on();
+        if flooded {
+            self.charge();
+        }
         if bearable {
             return Poll::Ready(Ok(()));
         }
         // A flood was counted when it was told that it is one.
-        if !self.flood().is_on() {
+        if !flooded {
             self.set_phase(OPEN);
             self.rules.metrics.unparsed();
             log::warn!(
@@ -71,9 +95,17 @@ impl GuardStream {
         let (Some(h2), rules, peer) = (&mut self.h2, &self.rules, self.peer) else {
             return;
         };
-        h2.outgoing.feed(sent, |refused| match refused {
+        let Http2 {
+            incoming,
+            outgoing,
+            flood,
+            ..
+        } = &mut **h2;
+        let mut flooded = false;
+        outgoing.feed(sent, |refused| match refused {
             Refused::Request(rejection) => rules.refused(rejection, peer, &RequestId::fresh()),
             Refused::Connection(code) => {
+                flooded |= incoming.is_flood(code, flood, rules.http2_header_list);
                 rules.metrics.unparsed();
                 log::warn!(
                     "ended the HTTP/2 connection of {} with error code {code}",
@@ -81,5 +113,27 @@ impl GuardStream {
                 );
             }
         });
+        if flooded {
+            self.charge();
+        }
+    }
+
+    /// Holds it against the source, once.
+    fn charge(&mut self) {
+        let (Some(h2), Some(ledger), Some(peer)) = (&mut self.h2, &self.rules.ledger, self.peer)
+        else {
+            return;
+        };
+        if !std::mem::replace(&mut h2.charged, true) {
+            ledger.charge(peer.ip());
+        }
+    }
+}
+
+/// Behind whoever is ready, and not before the sockets of others have been looked at.
+fn later<T>(cx: &mut Context<'_>) -> Poll<T> {
+    match pin!(tokio::task::yield_now()).poll(cx) {
+        // Only its first poll counts, and that is always so.
+        Poll::Pending | Poll::Ready(()) => Poll::Pending,
     }
 }

@@ -112,6 +112,40 @@ async fn requests_come_through_whatever_their_size_and_however_late() {
     assert!(edge.counted("portcullis_unparsed_requests_total 0"));
 }
 
+/// h2 would take frames for as long as there are any.
+#[tokio::test]
+async fn a_connection_that_brings_much_lets_others_go_before() {
+    const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const PRIORITY: [u8; 14] = [0, 0, 5, 2, 0, 0, 0, 0, 1, 0, 0, 0, 3, 16];
+    let edge = Edge::new();
+    let (mut client, server) = tokio::io::duplex(256 * 1024);
+    client.write_all(OPENING).await.unwrap();
+    let (many, mut written) = (PRIORITY.repeat(20_000), 0);
+    // What is taken now is what was read since the last time.
+    let mut room = async || {
+        let rest = &many[written % PRIORITY.len()..];
+        let taken = std::future::poll_fn(|cx| {
+            let wrote = Pin::new(&mut client).poll_write(cx, rest);
+            Poll::Ready(match wrote {
+                Poll::Ready(wrote) => wrote.unwrap(),
+                Poll::Pending => 0,
+            })
+        });
+        let taken = taken.await;
+        written += taken;
+        taken
+    };
+    while room().await > 0 {}
+    edge.serve(Box::new(Agreed(server)));
+    let mut read = 0;
+    while read < 256 * 1024 {
+        tokio::task::yield_now().await;
+        let taken = room().await;
+        assert!(taken <= 48 * 1024, "{taken} bytes in one turn");
+        read += taken;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_opening_that_does_not_come_is_cut_off() {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

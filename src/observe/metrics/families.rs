@@ -44,7 +44,7 @@ pub(super) struct Families {
     pub(super) unopened: IntCounterVec,
     pub(super) tls_reloads: IntCounterVec,
     pub(super) unparsed: IntCounter,
-    pub(super) refused_connections: IntCounter,
+    pub(super) refused_connections: IntCounterVec,
     pub(super) lost_log_lines: IntCounter,
     pub(super) token_cache_entries: IntGauge,
     pub(super) token_cache_bytes: IntGauge,
@@ -241,13 +241,11 @@ impl Families {
             "Connections that ended on bytes that never became a request.",
         )?;
         declaring.registry.register(Box::new(unparsed.clone()))?;
-        let refused_connections = IntCounter::new(
+        let refused_connections = declaring.counters(
             "portcullis_connections_refused_total",
-            "Connections closed at once because too many were open.",
+            "Connections closed at once, by reason.",
+            &["reason"],
         )?;
-        declaring
-            .registry
-            .register(Box::new(refused_connections.clone()))?;
         let lost_log_lines = IntCounter::new(
             "portcullis_access_log_dropped_total",
             "Access-log lines dropped because their reader was too slow.",

@@ -79,6 +79,15 @@ pub enum Unopened {
     Gone,
 }
 
+/// Why a connection was closed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// Too many are open, in all or from its source.
+    TooMany,
+    /// Its source has flooded us too often.
+    Flooded,
+}
+
 /// Outcome of one attempt to put a new configuration in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {

@@ -1,5 +1,7 @@
 //! HTTP/2, frame by frame.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use portcullis::demo::issuer::{Issuer, IssuerOptions};
@@ -31,11 +33,18 @@ impl Bench {
     }
 
     pub(super) fn with(limits: &str) -> Self {
+        Self::listening(limits, "")
+    }
+
+    /// With more for its listener.
+    pub(super) fn listening(limits: &str, more: &str) -> Self {
         let issuer = Issuer::start_blocking(IssuerOptions::default()).unwrap();
         let (origin, authority, files) = (StrictOrigin::start(), Authority::new(), Scratch::new());
         let pair = authority.certify(NAME).written_to(&files);
         let gateway = Setup::new(&issuer, origin.address())
-            .listeners(format!("[{{ address: '127.0.0.1:1', tls: {{ {pair} }} }}]"))
+            .listeners(format!(
+                "[{{ address: '127.0.0.1:1', tls: {{ {pair} }}{more} }}]"
+            ))
             .limits(limits)
             .routes(ROUTES)
             .start();
@@ -50,6 +59,14 @@ impl Bench {
 
     pub(super) fn open(&self) -> Frames {
         Frames::open(self.gateway.address(), NAME, self.config.clone())
+    }
+
+    /// A connection that begins with these bytes; `None` if it is closed before its handshake.
+    pub(super) fn behind(&self, header: &str) -> Option<Frames> {
+        let mut tcp = TcpStream::connect(self.gateway.address()).unwrap();
+        // That it is closed already shows in the handshake.
+        let _ = tcp.write_all(header.as_bytes());
+        Frames::on(tcp, NAME, self.config.clone()).ok()
     }
 
     /// A connection that says nothing yet.

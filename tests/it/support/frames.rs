@@ -1,12 +1,12 @@
 //! HTTP/2 frame by frame, over TLS: a client that sends what no library would.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-use super::tls::{Secure, open_tls};
+use super::tls::{Secure, handshake};
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -41,20 +41,35 @@ impl Frames {
     /// A connection with its opening sent.
     pub fn open(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Self {
         let mut frames = Self::silent(address, name, config);
+        frames.hello();
         frames
-            .raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    }
+
+    /// The same on a connection that something was said on already, or why the handshake failed.
+    pub fn on(tcp: TcpStream, name: &str, config: Arc<ClientConfig>) -> std::io::Result<Self> {
+        let mut frames = Self::silent_on(tcp, name, config)?;
+        frames.hello();
+        Ok(frames)
+    }
+
+    fn hello(&mut self) {
+        self.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             .frame(SETTINGS, 0, 0, &[]);
-        frames
     }
 
     /// A connection that has agreed on HTTP/2 and says nothing.
     pub fn silent(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Self {
-        let tls = open_tls(address, name, config).unwrap().into_inner();
+        let tcp = TcpStream::connect(address).unwrap();
+        Self::silent_on(tcp, name, config).unwrap()
+    }
+
+    fn silent_on(tcp: TcpStream, name: &str, config: Arc<ClientConfig>) -> std::io::Result<Self> {
+        let tls = handshake(tcp, name, config)?.into_inner();
         assert_eq!(tls.conn.alpn_protocol(), Some(&b"h2"[..]));
-        Frames {
+        Ok(Frames {
             tls,
             buffer: Vec::new(),
-        }
+        })
     }
 
     /// Bytes as they are; that the other side has closed shows when its frames are read.
