@@ -206,6 +206,11 @@ impl Incoming {
         self.resets > -RESETS
     }
 
+    /// Bytes of the frame that has begun which are still to come.
+    pub(super) fn rest(&self) -> usize {
+        self.frames.skip
+    }
+
     /// Whether a connection that ends with this error code ends for a flood. h2 says ENHANCE_YOUR_CALM for resets, for
     /// CONTINUATION, empty DATA and header bombs; a block that is longer than a list may be it sometimes calls an
     /// error of compression.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
+use super::http2::BEGINNINGS;
 use super::{
     ANSWERED, ANSWERING, Body, GuardStream, H2_OPENING_BYTES, HEAD, NEXT, OPEN, REPARSE, WATCHED,
     closed,
@@ -188,11 +189,24 @@ impl GuardStream {
     /// Never takes more than the head may still have, so that a head of exactly the cap passes whatever the size of
     /// the parser's buffer, and bytes of a body behind it are not held against it.
     fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let left = self.rules.head_bytes.saturating_sub(self.seen);
-        if self.h2.is_some() || buf.remaining() <= left {
+        let left = match self.h2 {
+            Some(_) => BEGINNINGS,
+            None => self.rules.head_bytes.saturating_sub(self.seen),
+        };
+        self.poll_some(cx, buf, left)
+    }
+
+    /// Takes no more than `most` bytes.
+    pub(super) fn poll_some(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        most: usize,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() <= most {
             return self.poll_bytes(cx, buf);
         }
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(left));
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
         ready!(self.poll_bytes(cx, &mut part))?;
         let read = part.filled().len();
         buf.advance(read);

@@ -1,11 +1,11 @@
 //! HTTP/2 through the guard: its frames are watched, and its opening is bounded.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::ReadBuf;
 
 use super::{GuardStream, OPEN, closed};
 use crate::edge::Peer;
@@ -15,6 +15,8 @@ use crate::request::RequestId;
 /// Bytes that a connection may bring before others have their turn. h2 takes frames for as long as there are any, and
 /// some cost far more than the bytes that they come in.
 const TURN: usize = 16 << 10;
+/// Bytes in which frames may begin that are read at once: some sixty of the smallest, and each may be a request.
+pub(super) const BEGINNINGS: usize = 2 << 10;
 
 /// HTTP/2 as it passes by.
 pub(super) struct Http2 {
@@ -58,8 +60,9 @@ impl GuardStream {
             return later(cx);
         }
         let before = buf.filled().len();
+        let rest = self.h2.as_ref().map_or(0, |h2| h2.incoming.rest());
         let read = match self.phase() {
-            OPEN => Pin::new(&mut self.inner).poll_read(cx, buf),
+            OPEN => self.poll_some(cx, buf, rest.max(BEGINNINGS)),
             _ => self.poll_head(cx, buf),
         };
         let Some(h2) = &mut self.h2 else {
@@ -70,7 +73,10 @@ impl GuardStream {
         }
         ready!(read)?;
         let bytes = &buf.filled()[before..];
-        h2.turn += bytes.len();
+        h2.turn += match bytes.len() {
+            within if within <= rest => within,
+            begun => begun * (TURN / BEGINNINGS),
+        };
         let bearable = h2.incoming.feed(bytes, &h2.flood);
         let flooded = h2.flood.is_on();
         if flooded {
