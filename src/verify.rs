@@ -73,9 +73,9 @@ pub struct Verifier {
     issuers: Vec<Arc<Trusted>>,
     /// Proofs by signature.
     proofs: Arc<Proofs<Fingerprint>>,
-    /// What finds them; nothing else does.
+    /// What finds them, and refusals; nothing else does.
     fingerprints: Arc<Fingerprints>,
-    /// Refusals by this plan.
+    /// Refusals by this plan, found the same way.
     refused: Refused,
     cache: TokenCachePlan,
     /// Headers of tokens that were proved.
@@ -86,7 +86,7 @@ pub struct Verifier {
     metrics: Arc<Metrics>,
 }
 
-/// A token that no proof was kept of, by the name that its proof will have.
+/// A token that neither a proof nor a refusal was kept of, by the name that either will have.
 #[derive(Debug, Clone, Copy)]
 pub struct Unknown(Option<Fingerprint>);
 
@@ -103,7 +103,7 @@ impl Verifier {
         }
     }
 
-    /// What a proof that was had before says of this very token.
+    /// What is known of this very token: a proof that was had before and still holds, or a refusal that still stands.
     ///
     /// # Errors
     /// Nothing is known of it.
