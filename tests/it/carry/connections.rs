@@ -29,15 +29,20 @@ fn connections_to_an_upstream_are_used_again() {
     assert_eq!(origin.connections(), 2);
 }
 
+/// Both ends, after one answer has gone over them.
+fn served_once(gateway: &Gateway, wire: &Wire) -> (Connection, Connection) {
+    let (mut client, mut upstream) = asked(gateway, wire, "GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
+    upstream.send(HELLO);
+    assert_eq!(client.answer().status, 200);
+    (client, upstream)
+}
+
 /// A connection that was good a moment ago may be gone: nobody knows whether the request was carried out.
 #[test]
 fn a_post_on_a_dying_connection_is_sent_once() {
     let wire = Wire::start();
     let gateway = before(&wire);
-    let (mut client, mut upstream) =
-        asked(&gateway, &wire, "GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
-    upstream.send(HELLO);
-    assert_eq!(client.answer().status, 200);
+    let (mut client, mut upstream) = served_once(&gateway, &wire);
     client.send("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello");
     assert!(upstream.head().starts_with("POST"), "the same connection");
     assert_eq!(upstream.exactly(5), b"hello");
@@ -51,10 +56,7 @@ fn a_post_on_a_dying_connection_is_sent_once() {
 fn a_get_on_a_dying_connection_is_sent_again() {
     let wire = Wire::start();
     let gateway = before(&wire);
-    let (mut client, mut upstream) =
-        asked(&gateway, &wire, "GET /open HTTP/1.1\r\nHost: a\r\n\r\n");
-    upstream.send(HELLO);
-    assert_eq!(client.answer().status, 200);
+    let (mut client, mut upstream) = served_once(&gateway, &wire);
     client.send("GET /open/again HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(upstream.head().contains("again"), "the same connection");
     drop(upstream);
