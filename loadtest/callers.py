@@ -68,7 +68,9 @@ class Ordinary:
     """Two callers, each a process of its own: beside a thread that attacks, one would measure Python's lock."""
 
     def __init__(self, port, tls, target="/contact", fields=""):
-        self.asked = (port, tls, target, fields)
+        self.asked = (port, tls, target)
+        # What they send from the next window on.
+        self.fields = fields
         self.callers = []
         for kind in ("kept", "new"):
             ours, theirs = multiprocessing.Pipe()
@@ -80,9 +82,10 @@ class Ordinary:
     def serve(self, kind, pipe):
         # The one that is to be quick must not wait for the other's handshakes in Python.
         urgent(0, 12 if kind == "kept" else 10)
-        port, tls, target, fields = self.asked
+        port, tls, target = self.asked
         caller = Caller(port, tls)
-        while (seconds := pipe.recv()) is not None:
+        while True:
+            seconds, fields = pipe.recv()
             took, failed, until = [], 0, time.monotonic() + seconds
             while (began := time.monotonic()) < until:
                 try:
@@ -99,7 +102,7 @@ class Ordinary:
 
     def begin(self, seconds=WINDOW):
         for _, pipe in self.callers:
-            pipe.send(seconds)
+            pipe.send((seconds, self.fields))
 
     def end(self, name):
         for kind, pipe in self.callers:

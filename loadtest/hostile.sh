@@ -12,6 +12,8 @@
 # GATEWAY_PORT, ADMIN_PORT, TLS_PORT     18072, 19072, 18443: the gateway that is attacked
 # ISSUER_PORT, SERVICE_PORT              18180, 18081 (and the two after it): `portcullis demo`
 # DEMO_PORT, DEMO_ADMIN_PORT             18172, 19172: the demo's own gateway, which nobody asks
+# TOKENS                                 7500: so many good tokens and as many forged ones, each presented once, 3,000
+#                                        a second
 # PORTCULLIS_BIN                         target/release/portcullis
 # URGENT=1                               all of it with real-time priority, on a machine that has other work too
 set -euo pipefail
@@ -47,7 +49,7 @@ listeners:
   - address: 127.0.0.1:$tls
     tls: { certificate: $work/tls.crt, private_key: $work/tls.key }
 issuers:
-  eazybank: { issuer: "$issuer_url", audience: [eazybank-gateway] }
+  eazybank: { issuer: "$issuer_url", audience: [eazybank-gateway], algorithms: [RS256, EdDSA] }
 # Far fewer proofs than there are tokens.
 token_cache: { max_bytes: 256KiB }
 upstreams: { service: { peers: ["127.0.0.1:$SERVICE_PORT"] } }
@@ -60,7 +62,7 @@ YAML
 
 attack() {
     python3 "$root/loadtest/hostile.py" "$1" --port "$port" --tls "$tls" --admin "$admin" --issuer "$issuer_url" \
-        --gateway-pid "$gateway_pid" --demo-pid "$demo_pid" || { say "$2" && failed=1; }
+        --tokens "${TOKENS:-7500}" --gateway-pid "$gateway_pid" --demo-pid "$demo_pid" || { say "$2" && failed=1; }
 }
 
 failed=0
