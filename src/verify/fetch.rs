@@ -3,6 +3,7 @@
 //! The other side may be down, slow, endless, or somebody else: no redirects, no proxy from the environment, a
 //! deadline on the whole, a cap on what is read, and nothing compressed.
 
+mod apart;
 mod authorities;
 
 use std::io::Read;
@@ -251,47 +252,10 @@ impl Web {
         if !self.may_call(&target) {
             return Err(FetchFault::Invalid(format!("{url}: {SAFE}")));
         }
-        let mut response = request(&self.client.current().await, target)
-            .header(ACCEPT, "application/json")
-            .send()
-            .await
-            .map_err(|error| failed(chain(&error.without_url())))?;
-        let status = response.status();
-        if status.is_redirection() {
-            return Err(failed(format!(
-                "status {status}; redirects are not followed"
-            )));
-        }
-        if status != 200 {
-            return Err(FetchFault::Status(
-                status.as_u16(),
-                format!("{url}: status {status}"),
-            ));
-        }
-        if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
-            && encoding != "identity"
-        {
-            return Err(failed("compressed, which nobody asked for".to_owned()));
-        }
-        let too_large = || failed(format!("more than {MAX_BYTES} bytes"));
-        if response
-            .content_length()
-            .is_some_and(|length| length > MAX_BYTES as u64)
-        {
-            return Err(too_large());
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| failed(chain(&error.without_url())))?
-        {
-            if body.len() + chunk.len() > MAX_BYTES {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        let request = request(&self.client.current().await, target);
+        let asked = url.to_owned();
+        let document = apart::run(async move { document(&asked, request).await }).await;
+        document.map_err(failed)?
     }
 
     /// The configuration's rule, held against what discovery says too.
@@ -301,6 +265,48 @@ impl Web {
             "http" => self.insecure || is_loopback(url),
             _ => false,
         }
+    }
+}
+
+/// Sends it, and reads the whole answer.
+async fn document(url: &str, request: RequestBuilder) -> Result<Vec<u8>, FetchFault> {
+    let failed = |what: String| FetchFault::Failed(format!("{url}: {what}"));
+    let sent = request.header(ACCEPT, "application/json").send().await;
+    let mut response = sent.map_err(|error| failed(chain(&error.without_url())))?;
+    let status = response.status();
+    if status.is_redirection() {
+        return Err(failed(format!(
+            "status {status}; redirects are not followed"
+        )));
+    }
+    if status != 200 {
+        return Err(FetchFault::Status(
+            status.as_u16(),
+            format!("{url}: status {status}"),
+        ));
+    }
+    if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
+        && encoding != "identity"
+    {
+        return Err(failed("compressed, which nobody asked for".to_owned()));
+    }
+    let too_large = || failed(format!("more than {MAX_BYTES} bytes"));
+    if response
+        .content_length()
+        .is_some_and(|length| length > MAX_BYTES as u64)
+    {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    loop {
+        let chunk = response.chunk().await;
+        let Some(chunk) = chunk.map_err(|error| failed(chain(&error.without_url())))? else {
+            return Ok(body);
+        };
+        if body.len() + chunk.len() > MAX_BYTES {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
     }
 }
 

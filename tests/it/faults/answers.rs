@@ -29,6 +29,7 @@ fn i10_what_is_no_answer_is_never_a_401_and_never_passes() {
         ("hang", Ill::Hangs),
         ("a slow drip", Ill::Drips),
         ("endless", Ill::Endless),
+        ("interim answers without end", Ill::Interims),
         ("too large", Ill::body(vec![b' '; 300 << 10])),
         ("a bomb", Ill::Says(200, gzip, gzip_bomb(32))),
         ("a silent bomb", Ill::body(gzip_bomb(32))),

@@ -153,6 +153,7 @@ fn i04_nothing_that_is_too_large_or_too_slow_is_read() {
                 "failed",
             ),
             ("endless", Ill::Endless, "failed"),
+            ("interim answers without end", Ill::Interims, "failed"),
             ("a slow drip", Ill::Drips, "failed"),
             ("a bomb", Ill::Says(200, gzip, gzip_bomb(32)), "failed"),
             ("a silent bomb", Ill::body(gzip_bomb(32)), "invalid"),

@@ -32,6 +32,8 @@ pub enum Ill {
     Drips,
     /// A sound head, and then bytes as fast as they are taken, for ever.
     Endless,
+    /// Interim answers for ever (RFC 9110 section 15.2).
+    Interims,
 }
 
 impl Ill {
@@ -189,6 +191,7 @@ impl Shared {
             Some(Ill::Hangs) => stream.read_to_end(&mut Vec::new()).map(drop),
             Some(Ill::Drips) => drip(&mut stream),
             Some(Ill::Endless) => endless(&mut stream),
+            Some(Ill::Interims) => interims(&mut stream),
         };
         let _ = stream.flush();
     }
@@ -229,6 +232,15 @@ fn endless(stream: &mut impl Write) -> std::io::Result<()> {
     let chunk = [b"2000\r\n".as_slice(), &[b' '; 0x2000], b"\r\n"].concat();
     loop {
         stream.write_all(&chunk)?;
+    }
+}
+
+fn interims(stream: &mut impl Write) -> std::io::Result<()> {
+    let many = b"HTTP/1.1 102 Processing\r\n\r\n".repeat(100);
+    loop {
+        stream.write_all(&many)?;
+        // As fast as they are taken, an unoptimised reader would not come to its end in time.
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
