@@ -5,11 +5,11 @@
 
 mod apart;
 mod authorities;
+mod discovery;
 
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,15 +17,14 @@ use reqwest::header::{ACCEPT, CONTENT_ENCODING};
 use reqwest::{Client, RequestBuilder, Url};
 
 use self::authorities::Authorities;
-use super::json::{self, Value};
+use self::discovery::FromDiscovery;
+pub(super) use self::discovery::discover;
 use crate::clock::Clock;
 use crate::config::kept::{Kept, Reread};
 use crate::config::plan::{IssuerPlan, KeysFrom};
 
 /// Of one document. Keycloak's six keys with their certificates take some 10 kB.
 const MAX_BYTES: usize = 256 * 1024;
-/// Of an address that a document names.
-const MAX_URL: usize = 1024;
 
 /// Why no document came. The text is for the log and for `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,14 +69,7 @@ pub(super) fn source(issuer: &IssuerPlan, clock: &Clock) -> Result<Box<dyn KeySo
             url: url.clone(),
             timeout,
         }),
-        KeysFrom::Discovery(url) => Box::new(FromDiscovery {
-            web: Web::new(issuer, url, timeout, clock)?,
-            url: url.clone(),
-            issuer: issuer.issuer.clone(),
-            name: issuer.name.to_string(),
-            jwks_uri: Mutex::default(),
-            timeout,
-        }),
+        KeysFrom::Discovery(url) => Box::new(FromDiscovery::new(issuer, url, clock)?),
     })
 }
 
@@ -104,107 +96,6 @@ impl KeySource for FromUrl {
     async fn document(&self) -> Result<Vec<u8>, FetchFault> {
         within(self.timeout, self.web.get(&self.url)).await
     }
-}
-
-struct FromDiscovery {
-    web: Web,
-    url: String,
-    issuer: String,
-    /// The configuration's name for the issuer, for the hint in an error.
-    name: String,
-    /// What the last good discovery said; forgotten when it stops working.
-    jwks_uri: Mutex<Option<String>>,
-    timeout: Duration,
-}
-
-#[async_trait]
-impl KeySource for FromDiscovery {
-    async fn document(&self) -> Result<Vec<u8>, FetchFault> {
-        within(self.timeout, self.discovered()).await
-    }
-
-    fn was_useless(&self) {
-        *self.known() = None;
-    }
-}
-
-impl FromDiscovery {
-    async fn discovered(&self) -> Result<Vec<u8>, FetchFault> {
-        let known = self.known().clone();
-        let mut failed = None;
-        if let Some(uri) = &known {
-            match self.web.get(uri).await {
-                Ok(document) => return Ok(document),
-                Err(fault) => failed = Some(fault),
-            }
-            *self.known() = None;
-        }
-        let uri = self.discover().await?;
-        if let Some(fault) = failed.filter(|_| known.as_deref() == Some(&uri)) {
-            return Err(fault);
-        }
-        let document = self.web.get(&uri).await?;
-        *self.known() = Some(uri);
-        Ok(document)
-    }
-
-    async fn discover(&self) -> Result<String, FetchFault> {
-        discover(&self.web, &self.url, (&self.issuer, &self.name), "jwks_uri").await
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        // The lock guards one assignment: a panic cannot have left it half done.
-        self.jwks_uri.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-/// A URL that a discovery document names, which must be the document of this issuer (its URL and our name for it).
-pub(super) async fn discover(
-    web: &Web,
-    url: &str,
-    (issuer, name): (&str, &str),
-    member: &str,
-) -> Result<String, FetchFault> {
-    let document = web.get(url).await?;
-    let invalid = |what: &str| FetchFault::Invalid(format!("discovery {url}: {what}"));
-    let document = json::object(&document).ok_or_else(|| invalid("not a JSON object"))?;
-    // OpenID Connect Discovery 1.0 section 4.3: exactly ours, or the keys are somebody else's.
-    match document.get("issuer").and_then(Value::as_text) {
-        None => return Err(invalid("no `issuer`")),
-        Some(theirs) if theirs != issuer => {
-            return Err(invalid(&format!(
-                "it says its issuer is {:?}, expected {issuer:?}; set issuers.{name}.issuer to the former if that is \
-                 what tokens say, or discovery_url to the right document",
-                beginning(theirs)
-            )));
-        }
-        Some(_) => {}
-    }
-    let named = document
-        .get(member)
-        .and_then(Value::as_text)
-        .ok_or_else(|| invalid(&format!("no `{member}`")))?;
-    if named.len() > MAX_URL {
-        return Err(invalid(&format!(
-            "`{member}` has more than {MAX_URL} bytes"
-        )));
-    }
-    let target = Url::parse(named).map_err(|error| invalid(&format!("{named:?}: {error}")))?;
-    if !web.may_call(&target) {
-        return Err(invalid(&format!("`{member}` is {named:?}: {SAFE}")));
-    }
-    // A document that came over TLS leads to nothing that comes without, a service on this machine included.
-    if url.starts_with("https:") && target.scheme() != "https" && !web.insecure {
-        return Err(invalid(&format!(
-            "`{member}` is {named:?}, which is not https as the document itself is"
-        )));
-    }
-    Ok(named.to_owned())
-}
-
-/// Enough to see what it is: it goes to the log and to `/readyz`.
-fn beginning(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_URL)]
 }
 
 /// What [`Web::may_call`] takes.
@@ -338,10 +229,10 @@ async fn read_file(path: &Path) -> Result<Vec<u8>, FetchFault> {
 }
 
 /// One deadline over all that a fetch does, discovery included.
-async fn within(
+async fn within<T>(
     timeout: Duration,
-    fetch: impl Future<Output = Result<Vec<u8>, FetchFault>>,
-) -> Result<Vec<u8>, FetchFault> {
+    fetch: impl Future<Output = Result<T, FetchFault>>,
+) -> Result<T, FetchFault> {
     tokio::time::timeout(timeout, fetch)
         .await
         .unwrap_or_else(|_| Err(FetchFault::Failed(format!("no answer within {timeout:?}"))))

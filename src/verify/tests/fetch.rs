@@ -238,6 +238,35 @@ async fn discovery_is_remembered_until_it_stops_working() {
     assert_eq!(server.paths()[6..], ["/new", "/d"]);
 }
 
+/// Past bug: the keys had moved, the old address still had the old ones, and tokens on new keys were refused for ever.
+#[tokio::test]
+async fn discovery_is_asked_again_now_and_then_though_the_old_address_works() {
+    let server = Server::new().await;
+    server.on("/old", ok(SET)).on("/new", ok(r#"{"keys":[1]}"#));
+    server.on("/d", discovery(ISSUER, &server.url("/old")));
+    let mut plan = from(KeysFrom::Discovery(server.url("/d")));
+    plan.keys.timeout = Duration::from_secs(1);
+    let clock = Clock::manual(NOW);
+    let source = source(&plan, &clock).expect("a source");
+    source.document().await.expect("keys");
+    // One that is not there does not take the keys away, and one that says nothing neither.
+    clock.advance(plan.keys.refresh / 2);
+    for gone in [Does::Say(502, "", String::new()), Does::Hang] {
+        server.on("/d", gone);
+        source.document().await.expect("keys");
+    }
+    assert_eq!(server.paths(), ["/d", "/old", "/d", "/old", "/d", "/old"]);
+    server.on("/d", discovery(ISSUER, &server.url("/new")));
+    assert_eq!(source.document().await.expect("keys"), br#"{"keys":[1]}"#);
+    source.document().await.expect("keys");
+    assert_eq!(server.paths()[6..], ["/d", "/new", "/new"]);
+    // Nor does another issuer's say where ours has them.
+    clock.advance(plan.keys.refresh / 2);
+    server.on("/d", discovery("https://evil.example", &server.url("/old")));
+    let fault = source.document().await.expect_err("another issuer");
+    assert!(matches!(fault, FetchFault::Invalid(_)), "{fault:?}");
+}
+
 #[tokio::test]
 async fn discovery_is_asked_again_after_an_answer_that_was_no_key_set() {
     let server = Server::new().await;
