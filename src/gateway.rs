@@ -186,8 +186,9 @@ impl ProxyHttp for Proxy {
     ) -> Result<()> {
         let (listener, life) = self.parts(context);
         let gateway = listener.gateway;
-        life.insist_on_permit(&gateway.plan)?;
-        let (route, permit, target) = life.permitted(&gateway.plan).map_err(refuse)?;
+        let Ok((route, permit, target)) = life.permitted(&gateway.plan) else {
+            return Err(life.stop(Rejection::NoPermit));
+        };
         let caller = life::caller(&listener, session);
         let ids = (&life.request_id, &life.trace);
         forward::request(head, &gateway.stripper, route, permit, target, caller, ids)?;

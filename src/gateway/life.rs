@@ -173,12 +173,6 @@ impl Life {
         }
     }
 
-    /// Notes that there is none, in a hook that cannot answer itself.
-    pub(super) fn insist_on_permit(&mut self, plan: &Plan) -> pingora::Result<()> {
-        let missing = self.permitted(plan).err();
-        missing.map_or(Ok(()), |rejection| Err(self.stop(rejection)))
-    }
-
     pub(super) fn connected(&mut self, peer: &HttpPeer) {
         self.peer = peer._address.as_inet().copied();
     }
