@@ -75,7 +75,7 @@ impl Uri {
                 "" => usual,
                 port => port.parse().ok()?,
             },
-            path: without_dots(&escaped_alike(path)?),
+            path: without_dots(&escaped_alike(path)?)?,
         })
     }
 }
@@ -103,16 +103,17 @@ fn escaped_alike(path: &str) -> Option<String> {
     Some(alike)
 }
 
-/// RFC 3986 section 5.2.4, of a path that begins with `/` or is empty, which is `/` (section 6.2.3).
-fn without_dots(path: &str) -> String {
+/// RFC 3986 section 5.2.4, of a path that begins with `/` or is empty, which is `/` (section 6.2.3). `None` if another
+/// reader would take another path.
+fn without_dots(path: &str) -> Option<String> {
     let mut kept: Vec<&str> = Vec::new();
     let mut segments = path.split('/').skip(1).peekable();
     while let Some(segment) = segments.next() {
         let last = segments.peek().is_none();
         match segment {
             "." | ".." => {
-                if segment == ".." {
-                    kept.pop();
+                if segment == ".." && kept.pop().is_some_and(is_drive) {
+                    return None;
                 }
                 if last {
                     kept.push("");
@@ -121,7 +122,12 @@ fn without_dots(path: &str) -> String {
             _ => kept.push(segment),
         }
     }
-    format!("/{}", kept.join("/"))
+    Some(format!("/{}", kept.join("/")))
+}
+
+/// `C:` or `C|`: some parsers of URLs step back over no such segment, though only in `file:` it is one of its kind.
+fn is_drive(segment: &str) -> bool {
+    matches!(segment.as_bytes(), [letter, b':' | b'|'] if letter.is_ascii_alphabetic())
 }
 
 #[cfg(test)]
@@ -185,6 +191,8 @@ mod tests {
             "https://api.example.com\\eazybank/accounts/a%2Fb~c",
             // What is a step back for some is a name for others.
             "https://api.example.com/eazybank/x\\y/../accounts/a%2Fb~c",
+            "https://api.example.com/c:/../eazybank/accounts/a%2Fb~c",
+            "https://api.example.com/eazybank/C|/../accounts/a%2Fb~c",
             "https://api.example.com",
             "https://",
         ] {
